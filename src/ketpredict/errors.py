@@ -1,0 +1,43 @@
+"""Every error and warning that the package raises on purpose.
+
+All errors derive from :class:`KetpredictError`, which is a :class:`ValueError`, so that code that
+knows nothing of the package (scikit-learn's searches, for one) treats them as bad input.
+"""
+
+from __future__ import annotations
+
+
+class KetpredictError(ValueError):
+    """Base class of the package's errors."""
+
+
+class DataError(KetpredictError):
+    """A table or file does not hold what it should; the message lists every problem."""
+
+
+class SpecificationError(KetpredictError):
+    """A model file or specification is missing, unreadable or contradicts itself."""
+
+
+class SavedFitError(KetpredictError):
+    """A saved fit cannot be read, is damaged, or comes from an incompatible version."""
+
+
+class ConvergenceError(KetpredictError):
+    """A fit did not converge and the caller asked for ``strict``."""
+
+
+class KetpredictWarning(UserWarning):
+    """Base class of the package's warnings."""
+
+
+class ConvergenceWarning(KetpredictWarning):
+    """A fit did not converge; the message names the parameters."""
+
+
+class EvidenceWarning(KetpredictWarning):
+    """Part of the evidence was dropped, merged or left alone; the message says what and why."""
+
+
+class ExtrapolationWarning(KetpredictWarning):
+    """A prediction is asked for where the evidence has nothing near it."""

@@ -1,0 +1,54 @@
+"""Where a prediction goes beyond the evidence: in words for tables, as warnings for programs."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ketpredict.errors import ExtrapolationWarning
+from ketpredict.posterior import Posterior
+from ketpredict.rows import Rows
+
+
+def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
+    """Return, for each row, in what way it lies beyond the evidence; empty where it does not.
+
+    Returns
+    -------
+    list of str of length n_rows
+    """
+    notes: list[list[str]] = [[] for _ in range(len(rows))]
+    for entry in posterior.facts["basis"]:
+        if entry["extrapolated"]:
+            index = posterior.coords["population"].index(entry["population"])
+            for row in np.flatnonzero(rows.population_idx == index):
+                notes[row].append(f"{entry['population']}: {entry['reason']}")
+    for k, predictor in enumerate(posterior.predictors):
+        limits = posterior.facts["ranges"][predictor.name]
+        known = np.flatnonzero(~np.isnan(rows.x[:, k]))
+        if limits["trials"] == 0:
+            for row in known:
+                notes[row].append(f"{predictor.name}: no trial of the evidence reports it")
+        elif limits["low"] is not None:
+            values = predictor.from_scale(rows.x[known, k])
+            outside = (values < limits["low"]) | (values > limits["high"])
+            for row, value in zip(known[outside], values[outside], strict=True):
+                notes[row].append(
+                    f"{predictor.name} {value:.4g} is outside the evidence "
+                    f"({limits['low']:.4g} to {limits['high']:.4g})"
+                )
+    return ["; ".join(parts) for parts in notes]
+
+
+def warn_extrapolation(posterior: Posterior, rows: Rows) -> None:
+    """Warn once for each way in which rows lie beyond the evidence."""
+    notes = extrapolation_notes(posterior, rows)
+    concerned = [note for note in notes if note]
+    if concerned:
+        examples = "; ".join(dict.fromkeys(concerned[:3]))
+        warnings.warn(
+            f"{len(concerned)} of {len(notes)} rows are extrapolations: {examples}.",
+            ExtrapolationWarning,
+            stacklevel=4,
+        )

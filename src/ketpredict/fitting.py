@@ -1,0 +1,222 @@
+"""Fitting: evidence and a specification become a posterior, stage by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.stats import binom
+
+from ketpredict.basis import population_basis, predictor_ranges, trial_values
+from ketpredict.design import Design, Units, encode
+from ketpredict.errors import ConvergenceError, ConvergenceWarning
+from ketpredict.evidence import Evidence, select_horizons
+from ketpredict.graph import build, coordinates
+from ketpredict.marginal import unit_probability
+from ketpredict.posterior import Posterior
+from ketpredict.predictors import Predictor
+from ketpredict.prior import draw_prior
+from ketpredict.sampling import Diagnostics, diagnose, draw
+from ketpredict.spec import ModelSpec
+
+_PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
+_MOST_POINTWISE_VALUES = 20_000_000
+_PRIOR_DRAWS = 1000
+_DESIGN_DIMS = {
+    **dict.fromkeys((field.name for field in dataclasses.fields(Units)), ("unit",)),
+    "horizon_basis": ("unit", "knot"),
+    "study_terms": ("unit", "study_term"),
+    "value": ("unit", "predictor"),
+    "variance": ("unit", "predictor"),
+    "unreported_idx": ("unit", "predictor"),
+    "pattern_unit": ("pattern",),
+    "pattern_value": ("pattern", "binary_predictor"),
+    "unreported_cell": ("unreported", "place"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample; see :func:`ketpredict.sampling.draw` for each."""
+
+    inference: str = "nutpie"
+    draws: int = 1500
+    tune: int = 1500
+    chains: int = 4
+    cores: int | None = None
+    target_accept: float = 0.95
+    seed: int = 0
+    progressbar: bool = False
+
+
+def prepare(
+    spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predictor]
+) -> tuple[Design, Evidence]:
+    """Return the design of a model on the evidence, and the evidence as it enters.
+
+    Bad data fail here, before anything is compiled.
+    """
+    used = select_horizons(evidence, spec.horizons)
+    return encode(spec, used, references), used
+
+
+def fit(
+    design: Design, evidence: Evidence, settings: SamplerSettings, *, strict: bool = False
+) -> Posterior:
+    """Return the posterior of a design, with its diagnostics and provenance.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The chains did not converge; the message names the parameters.
+
+    Raises
+    ------
+    ConvergenceError
+        The same, if `strict`.
+    """
+    tree = draw(build(design), **dataclasses.asdict(settings))
+    diagnostics = diagnose(tree)
+    report_convergence(diagnostics.problems, strict=strict)
+    return _collect(design, evidence, settings, tree, diagnostics)
+
+
+def report_convergence(problems: tuple[str, ...], *, strict: bool, where: str = "fit") -> None:
+    """Warn (or raise, if `strict`) when a fit did not converge."""
+    if not problems:
+        return
+    message = (
+        f"This {where} did not converge: {'; '.join(problems)}. Its numbers are not to be trusted. "
+        "More draws and tuning, or a target_accept nearer 1, may help."
+    )
+    if strict:
+        raise ConvergenceError(message)
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def _collect(
+    design: Design,
+    evidence: Evidence,
+    settings: SamplerSettings,
+    tree: xr.DataTree,
+    diagnostics: Diagnostics,
+) -> Posterior:
+    raw = tree["posterior"].to_dataset()
+    kept = [name for name in raw.data_vars if not str(name).endswith("_raw")]
+    dims = {
+        str(name): tuple(str(d) for d in raw[name].dims if d not in ("chain", "draw"))
+        for name in kept
+    }
+    stats = tree["sample_stats"].to_dataset()
+    rng = np.random.default_rng([settings.seed, 1])
+    groups = {
+        "posterior": {
+            str(n): raw[n].transpose("chain", "draw", *dims[str(n)]).to_numpy() for n in kept
+        },
+        "sample_stats": {
+            name: stats[name].transpose("chain", "draw").to_numpy()
+            for name in ("diverging", "energy", "depth", "n_steps", "tree_depth", "step_size")
+            if name in stats and set(stats[name].dims) == {"chain", "draw"}
+        },
+        "observed_data": {"responders": design.units.responders},
+        "constant_data": design_arrays(design),
+        "prior": {
+            name: values[None] for name, values in draw_prior(design, _PRIOR_DRAWS, rng).items()
+        },
+    }
+    posterior = Posterior(
+        groups=groups,
+        dims={**_DESIGN_DIMS, **dims},
+        coords=coordinates(design),
+        spec=design.spec,
+        predictors=design.predictors,
+        trial_values=trial_values(design),
+        facts={
+            "arm_class": list(design.arm_class),
+            "repeated_arm": list(design.repeated_arm),
+            "basis": population_basis(design),
+            "ranges": predictor_ranges(design),
+            "diagnostics": dataclasses.asdict(diagnostics)
+            | {"problems": list(diagnostics.problems), "bfmi": _finite(diagnostics.bfmi)},
+            "provenance": _provenance(design, evidence, settings),
+            "messages": list(evidence.messages),
+            "estimator": {},
+        },
+    )
+    return _with_pointwise(posterior, design, settings.seed)
+
+
+def design_arrays(design: Design) -> dict[str, np.ndarray]:
+    """Return the arrays of a design, to be kept with its posterior."""
+    arrays = {f.name: getattr(design.units, f.name) for f in dataclasses.fields(Units)}
+    return {
+        **arrays,
+        "pattern_unit": design.pattern_unit,
+        "pattern_value": design.pattern_value,
+        "unreported_cell": design.unreported,
+    }
+
+
+def design_of(posterior: Posterior) -> Design:
+    """Return the design that a posterior was fitted to, also of a loaded one."""
+    arrays = posterior.groups["constant_data"]
+    coords = posterior.coords
+    return Design(
+        spec=posterior.spec,
+        populations=tuple(coords["population"]),
+        trials=tuple(coords["trial"]),
+        arms=tuple(coords["arm"]),
+        arm_class=tuple(posterior.facts["arm_class"]),
+        repeated_arm=tuple(posterior.facts["repeated_arm"]),
+        scales=tuple(coords["scale"]),
+        predictors=posterior.predictors,
+        units=Units(**{f.name: arrays[f.name] for f in dataclasses.fields(Units)}),
+        pattern_unit=arrays["pattern_unit"],
+        pattern_value=arrays["pattern_value"],
+        unreported=arrays["unreported_cell"],
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterior:
+    """Add replicated responders and pointwise log likelihoods, unless they are too many to keep."""
+    if posterior.n_draws * len(design.units) > _MOST_POINTWISE_VALUES:
+        return posterior
+    probability = unit_probability(
+        posterior.parameters,
+        design.units,
+        design.predictors,
+        design.pattern_unit,
+        design.pattern_value,
+    )
+    shape = (*posterior.groups["posterior"]["intercept"].shape[:2], len(design.units))
+    n, responders = design.units.n, design.units.responders
+    replicated = np.random.default_rng(seed).binomial(n.astype(int), np.clip(probability, 0, 1))
+    log_likelihood = binom.logpmf(responders, n, probability)
+    groups = {
+        **posterior.groups,
+        "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},
+        "log_likelihood": {"responders": log_likelihood.reshape(shape)},
+    }
+    return dataclasses.replace(posterior, groups=groups)
+
+
+def _provenance(design: Design, evidence: Evidence, settings: SamplerSettings) -> dict[str, Any]:
+    return {
+        "specification": design.spec.fingerprint(),
+        "evidence": evidence.digest(),
+        "evidence_source": evidence.source,
+        "associations_carried": len(evidence.associations),
+        "sampler": dataclasses.asdict(settings) | {"progressbar": False},
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }

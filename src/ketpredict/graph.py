@@ -1,0 +1,276 @@
+r"""The PyMC model of a design: the reference that every other path must equal.
+
+Priors (see ``docs/model.md`` for sources; all numbers stand in the model file)
+    Intercepts of populations and trials are crossed normals. Arms: ketamine is the reference with
+    effect 0; every other arm is its class mean plus a deviation within the class; active and
+    control arms of a trial move apart by a trial deviation coded :math:`\pm 1/2`. Horizon offsets
+    are a random walk in log time, 0 at the reference, one curve for active and one for control
+    arms. Slopes share the variance they explain together: :math:`R^2 \sim \text{Beta}`,
+    :math:`W = R^2/(1-R^2)`, and part :math:`j` of predictor :math:`k` is
+    :math:`N(0, W \varphi_k w_j / v_k)` with :math:`\varphi, w` Dirichlet and :math:`v_k` the
+    predictor's reference variance.
+
+Likelihood
+    :math:`r_u \sim \text{Binomial}(n_u, \sum_c w_{uc} \Phi(m_{uc} / \sqrt{1 + s_u}))`
+    over the patterns :math:`c` of a unit, :math:`s_u = \sum_k \beta_{uk}^2 S_{uk}`. For one
+    patient with normal missing predictors this is exact given the slopes
+    (:math:`E\,\Phi(a + b x) = \Phi((a + b m)/\sqrt{1 + b^2 S})`, Ellison 1964, J Am Stat Assoc
+    59:89); for an arm it holds when its patients are independent draws of that distribution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from ketpredict.design import Design
+from ketpredict.equations import pattern_weight, unit_intercept, unit_slope
+from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
+from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
+
+
+def build(design: Design) -> pm.Model:
+    """Return the PyMC model of a design.
+
+    Every variable has named dimensions, so that ``posterior["slope"].sel(predictor="bmi")`` works.
+    The observed variable is ``responders`` with dimension ``unit``.
+    """
+    with pm.Model(coords=coordinates(design)) as model:
+        parameters = {**_intercepts(design), **_arms(design), **_study_and_time(design)}
+        parameters |= _slopes(design)
+        unreported = _unreported(design)
+        pm.Binomial(
+            "responders",
+            n=design.units.n,
+            p=_probability(design, parameters, unreported),
+            observed=design.units.responders,
+            dims="unit",
+        )
+    return model
+
+
+def coordinates(design: Design) -> dict[str, Any]:
+    """Return the labels of every dimension of the model."""
+    names = design.predictor_names
+    return {
+        "population": list(design.populations),
+        "trial": list(design.trials),
+        "arm": list(design.arms),
+        "other_arm": [arm for arm in design.arms if arm != REFERENCE_ARM],
+        "arm_class": list(_class_names(design)),
+        "study_term": list(STUDY_TERMS),
+        "curve": list(CURVES),
+        "knot": list(design.spec.horizons.knots),
+        "step": list(range(len(design.spec.horizons.knots) - 1)),
+        "scale": list(design.scales),
+        "predictor": list(names),
+        "slope_part": list(design.spec.slope_parts()),
+        "unreported": [
+            f"{design.trials[trial]}: {names[k]}" for trial, k in design.unreported
+        ],
+        "unit": list(range(len(design.units))),
+    }
+
+
+def _class_names(design: Design) -> tuple[str, ...]:
+    """Return the classes that have arms other than the reference."""
+    others = zip(design.arms, design.arm_class, strict=True)
+    return tuple(sorted({c for arm, c in others if arm != REFERENCE_ARM}))
+
+
+def _scalar(name: str, prior: Prior) -> Any:
+    """Return a scalar random variable, or the constant that a fixed prior stands for."""
+    if prior.kind == "fixed":
+        return pm.Deterministic(name, pt.as_tensor_variable(np.float64(prior.values[0])))
+    family = {
+        "normal": pm.Normal,
+        "half_normal": pm.HalfNormal,
+        "log_normal": pm.LogNormal,
+        "beta": pm.Beta,
+    }[prior.kind]
+    return family(name, *prior.values)
+
+
+def _grouped(name: str, scale: Any, dims: str, size: int, present: bool) -> Any:
+    """Return non-centred normal deviations, or zeros where the model does not have them."""
+    if not present or size == 0:
+        return pm.Deterministic(name, pt.zeros(size), dims=dims)
+    raw = pm.Normal(f"{name}_raw", dims=dims)
+    return pm.Deterministic(name, scale * raw, dims=dims)
+
+
+def _group(spec_prior: Prior, name: str, dims: str, size: int, present: bool, scale: str) -> Any:
+    """Return the deviations of one grouping, with the scale's own random variable."""
+    present = present and not (spec_prior.kind == "fixed" and spec_prior.values[0] == 0)
+    prior = spec_prior if present else Prior("fixed", (0.0,))
+    return _grouped(name, _scalar(scale, prior), dims, size, present)
+
+
+def _intercepts(design: Design) -> dict[str, Any]:
+    priors, pooling = design.spec.priors, design.spec.pooling
+    trials = len(design.trials)
+    return {
+        "intercept": _scalar("intercept", priors["intercept"]),
+        "population_effect": _group(
+            priors["population_scale"], "population_effect", "population",
+            len(design.populations), pooling.population_intercept, "population_scale",
+        ),
+        "trial_effect": _group(
+            priors["trial_scale"], "trial_effect", "trial",
+            trials, pooling.trial_intercept, "trial_scale",
+        ),
+        "treatment_deviation": _group(
+            priors["treatment_scale"], "treatment_deviation", "trial",
+            trials, pooling.trial_treatment, "treatment_scale",
+        ),
+    }
+
+
+def _arms(design: Design) -> dict[str, Any]:
+    """Return the arm effects: class mean plus a deviation within the class; ketamine is 0."""
+    priors, classes = design.spec.priors, _class_names(design)
+    scale = _scalar("arm_scale", priors["arm_scale"])
+    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    if not others:
+        return {"arm_effect": pm.Deterministic("arm_effect", pt.zeros(1), dims="arm")}
+    kinds = [
+        priors["active_class_mean" if name == "active" else "control_class_mean"]
+        for name in classes
+    ]
+    location = np.array([prior.values[0] for prior in kinds])
+    spread = np.array([0.0 if p.kind == "fixed" else p.values[1] for p in kinds])
+    raw_mean = pm.Normal("arm_class_mean_raw", dims="arm_class")
+    mean = pm.Deterministic("arm_class_mean", location + spread * raw_mean, dims="arm_class")
+    class_idx = np.array([classes.index(design.arm_class[i]) for i in others])
+    raw = pm.Normal("arm_effect_raw", dims="other_arm")
+    effect = mean[class_idx] + scale * raw
+    placed = pt.set_subtensor(pt.zeros(len(design.arms))[np.array(others)], effect)
+    return {"arm_effect": pm.Deterministic("arm_effect", placed, dims="arm")}
+
+
+def _study_and_time(design: Design) -> dict[str, Any]:
+    """Return study-level terms, horizon offsets and the spread of percent improvement."""
+    priors, horizons = design.spec.priors, design.spec.horizons
+    location, spread = priors["study_term"].values
+    study = pm.Normal("study_term_effect", location, spread, dims="study_term")
+    scale = _scalar("horizon_scale", priors["horizon_scale"])
+    steps = np.diff(np.log(np.asarray(horizons.knots)))
+    raw = pm.Normal("horizon_offset_raw", dims=("curve", "step"))
+    walk = pt.cumsum(scale * np.sqrt(steps) * raw, axis=1)
+    path = pt.concatenate([pt.zeros((len(CURVES), 1)), walk], axis=1)
+    reference = horizons.knots.index(horizons.reference)
+    offset = path - path[:, reference][:, None]
+    parameters = {
+        "study_term_effect": study,
+        "horizon_offset": pm.Deterministic("horizon_offset", offset, dims=("curve", "knot")),
+    }
+    prior = priors["improvement_sd"]
+    if prior.kind == "fixed":
+        constant = pt.full((len(design.scales),), prior.values[0])
+        spread_of_scores = pm.Deterministic("improvement_sd", constant, dims="scale")
+    else:
+        spread_of_scores = pm.LogNormal("improvement_sd", *prior.values, dims="scale")
+    parameters["improvement_sd"] = spread_of_scores
+    return parameters
+
+
+def _slopes(design: Design) -> dict[str, Any]:
+    """Return every part of the slopes; the parts share one budget of explained variance."""
+    n_predictors, parts = len(design.predictors), design.spec.slope_parts()
+    shape = {
+        "prognostic": ("predictor",),
+        "predictive": ("predictor",),
+        "population": ("population", "predictor"),
+        "trial": ("trial", "predictor"),
+    }
+    sizes = {"population": len(design.populations), "trial": len(design.trials)}
+    slopes: dict[str, Any] = {}
+    scale = _slope_scales(design) if n_predictors else None
+    for part, dims in shape.items():
+        name = f"{part}_slope"
+        if scale is None or part not in parts:
+            size = tuple(sizes.get(dim, n_predictors) for dim in dims)
+            slopes[name] = pm.Deterministic(name, pt.zeros(size), dims=dims)
+            continue
+        raw = pm.Normal(f"{name}_raw", dims=dims)
+        slopes[name] = pm.Deterministic(name, raw * scale[parts.index(part)], dims=dims)
+    total = slopes["prognostic_slope"] + slopes["predictive_slope"]
+    pm.Deterministic("slope", total, dims="predictor")
+    return slopes
+
+
+def _slope_scales(design: Design) -> Any:
+    """Return the standard deviation of each part (rows) of each predictor's slope (columns)."""
+    priors, parts = design.spec.priors, design.spec.slope_parts()
+    n_predictors = len(design.predictors)
+    explained = _scalar("explained_variance", priors["explained_variance"])
+    budget = explained / (1.0 - explained)
+    if n_predictors > 1:
+        concentration = np.full(n_predictors, priors["predictor_share"].values[0])
+        predictor_share = pm.Dirichlet("predictor_share", concentration, dims="predictor")
+    else:
+        predictor_share = pt.ones(1)
+    slope_share = pm.Dirichlet(
+        "slope_share", np.array(design.spec.slope_concentration()), dims="slope_part"
+    )
+    variance = np.array([reference_variance(predictor) for predictor in design.predictors])
+    share = slope_share[:, None] * predictor_share[None, :] / variance[None, :]
+    scale = pt.sqrt(budget * share)
+    return pm.Deterministic("slope_scale", scale, dims=("slope_part", "predictor"))
+
+
+def _unreported(design: Design) -> Any:
+    """Return standard normal positions of the trial means and rates that nobody reports, and a 0.
+
+    The closing 0 is what the units of trials that do report point at.
+    """
+    if len(design.unreported) == 0:
+        return pt.zeros(1)
+    raw = pm.Normal("unreported_position", dims="unreported")
+    return pt.concatenate([raw, pt.zeros(1)])
+
+
+def _probability(design: Design, parameters: dict[str, Any], unreported: Any) -> Any:
+    """Return the response probability of each unit, its individual variation averaged out."""
+    units = design.units
+    slope = unit_slope(parameters, units)
+    linear = unit_intercept(parameters, units)
+    spread = np.array([between_trial_sd(predictor) for predictor in design.predictors])
+    position = unreported[units.unreported_idx]
+    binary, continuous = design.binary_idx, design.continuous_idx
+    if len(continuous):
+        mean = units.value[:, continuous] + spread[continuous] * position[:, continuous]
+        part = slope[:, continuous]
+        linear = linear + (part * mean).sum(axis=-1)
+        variance = (part**2 * units.variance[:, continuous]).sum(axis=-1)
+    else:
+        variance = pt.zeros(len(units))
+    owner = design.pattern_unit
+    if len(binary):
+        centre = np.array([design.predictors[k].centre for k in binary])
+        rate = _rates(design, position[:, binary], spread[binary])
+        shift = (slope[:, binary][owner] * (design.pattern_value - centre)).sum(axis=-1)
+        weight = pattern_weight(rate[owner], design.pattern_value)
+        linear = linear[owner] + shift
+        by_pattern = weight * normal_cdf(linear / pt.sqrt(1.0 + variance[owner]))
+        if len(owner) == len(units):
+            return by_pattern
+        return pt.inc_subtensor(pt.zeros(len(units))[owner], by_pattern)
+    return normal_cdf(linear / pt.sqrt(1.0 + variance))
+
+
+def _rates(design: Design, position: Any, spread: np.ndarray) -> Any:
+    """Return the rate of each binary predictor in each unit, reported or not."""
+    units, binary = design.units, design.binary_idx
+    location = np.array([rate_location(design.predictors[k]) for k in binary])
+    is_unreported = units.unreported_idx[:, binary] < len(design.unreported)
+    latent = normal_cdf(location + spread * position)
+    return pt.where(is_unreported, latent, units.value[:, binary])
+
+
+def normal_cdf(value: Any) -> Any:
+    """Return the standard normal distribution function of a tensor, accurate in the lower tail."""
+    return 0.5 * pt.erfc(-value / np.sqrt(2.0))

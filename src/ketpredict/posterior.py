@@ -1,0 +1,237 @@
+"""A fitted posterior as one frozen value, and its file.
+
+The file is NetCDF-4 with one group for each DataTree group, so that ArviZ and xarray open it, plus
+a metadata text (JSON) and a closing line with the SHA-256 of everything before it. Reading needs
+NumPy and h5py; nothing in a file is ever executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ketpredict.errors import SavedFitError
+from ketpredict.predictors import Predictor
+from ketpredict.spec import ModelSpec, parse_spec
+from ketpredict.tables import write_atomically
+
+FORMAT = 1
+_METADATA = "metadata"
+_TRAILER = b"\nketpredict sha256 "
+_TRAILER_LENGTH = len(_TRAILER) + 64 + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """Posterior draws and everything that a prediction needs to know about the fit.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping of str to ndarray
+        Group, variable, values. ``groups["posterior"]["slope"]`` has shape
+        (chain, draw, predictor).
+    dims : mapping of str to tuple of str
+        Dimensions of each variable after chain and draw.
+    coords : mapping of str to list
+        Labels of each dimension.
+    spec : ModelSpec
+    predictors : tuple of Predictor
+        With the reference scale that the fit used.
+    trial_values : ndarray of shape (trial, predictor)
+        Mean or rate that each trial reports; NaN where it reports none.
+    facts : dict
+        Plain facts: ``arm_class``, ``repeated_arm``, ``basis`` (what each population rests on),
+        ``ranges``, ``diagnostics``, ``provenance``, ``messages``, ``estimator``.
+    """
+
+    groups: Mapping[str, Mapping[str, np.ndarray]]
+    dims: Mapping[str, tuple[str, ...]]
+    coords: Mapping[str, list[Any]]
+    spec: ModelSpec
+    predictors: tuple[Predictor, ...]
+    trial_values: np.ndarray
+    facts: dict[str, Any]
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws, all chains together."""
+        chains, draws = self.groups["posterior"]["intercept"].shape[:2]
+        return int(chains * draws)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the convergence diagnostics found wrong; empty when nothing was."""
+        return tuple(self.facts["diagnostics"]["problems"])
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Draws of every variable with chains joined, (draw, ...), ready for the equations.
+
+        Populations and trials have a closing level of zeros: the effect of one not yet seen, whose
+        variation enters as variance.
+        """
+        joined = {
+            name: values.reshape(-1, *values.shape[2:])
+            for name, values in self.groups["posterior"].items()
+        }
+        for name in ("population_effect", "trial_effect", "treatment_deviation"):
+            joined[name] = np.pad(joined[name], ((0, 0), (0, 1)))
+        for name in ("population_slope", "trial_slope"):
+            joined[name] = np.pad(joined[name], ((0, 0), (0, 1), (0, 0)))
+        count = len(joined["intercept"])
+        position = joined.get("unreported_position", np.zeros((count, 0)))
+        joined["unreported_position"] = np.pad(position, ((0, 0), (0, 1)))
+        return joined
+
+    def slope_scale(self, part: str) -> np.ndarray:
+        """Return the SD of one part of the slopes, (draw, predictor); zeros where absent."""
+        parts = self.spec.slope_parts()
+        if part not in parts or "slope_scale" not in self.parameters:
+            return np.zeros((self.n_draws, len(self.predictors)))
+        return self.parameters["slope_scale"][:, parts.index(part), :]
+
+    def to_datatree(self) -> Any:
+        """Return an ArviZ DataTree with the groups and their labelled dimensions."""
+        import xarray as xr
+
+        tree = {}
+        for group, variables in self.groups.items():
+            arrays = {}
+            for name, values in variables.items():
+                own = self.dims.get(name, ())
+                lead = ("chain", "draw")[: values.ndim - len(own)]
+                arrays[name] = ((*lead, *own), values)
+            used = {dim for dims, _ in arrays.values() for dim in dims}
+            coords = {dim: self.coords[dim] for dim in sorted(used) if dim in self.coords}
+            for axis, dim in enumerate(("chain", "draw")):
+                if dim in used:
+                    size = next(v.shape[axis] for d, v in arrays.values() if dim in d)
+                    coords[dim] = np.arange(size)
+            tree[group] = xr.Dataset(arrays, coords=coords)
+        return xr.DataTree.from_dict(tree)
+
+    def metadata(self) -> str:
+        """Return the JSON text that the file carries beside the draws."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "spec": self.spec.as_table(),
+                "predictors": [predictor.to_dict() for predictor in self.predictors],
+                "dims": {name: list(dims) for name, dims in self.dims.items()},
+                "coords": dict(self.coords),
+                "trial_values": [
+                    [None if np.isnan(value) else value for value in row]
+                    for row in self.trial_values.tolist()
+                ],
+                "facts": self.facts,
+            },
+            allow_nan=False,
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fit to one file, whole or not at all.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        path = Path(path)
+        tree = self.to_datatree()
+        tree.attrs["ketpredict_format"] = FORMAT
+        tree[_METADATA] = _metadata_group(self.metadata())
+        encoding = {
+            f"/{group}": {
+                name: {"zlib": True, "complevel": 4, "shuffle": True}
+                for name, values in variables.items()
+                if values.dtype.kind in "fiub" and values.size
+            }
+            for group, variables in self.groups.items()
+        }
+        with write_atomically(path) as temporary:
+            tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+            content = temporary.read_bytes()
+            temporary.write_bytes(content + _trailer(content))
+        return path
+
+
+def load_posterior(path: str | Path) -> Posterior:
+    """Return the fit in a file, checked from its first byte to its last.
+
+    Raises
+    ------
+    SavedFitError
+        No such file, a file of another program, a damaged or truncated file, or a format that this
+        version does not read; the message says which.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SavedFitError(f"Saved fit '{path}' cannot be read: {error.strerror}.") from None
+    body, trailer = content[:-_TRAILER_LENGTH], content[-_TRAILER_LENGTH:]
+    if not trailer.startswith(_TRAILER):
+        raise SavedFitError(
+            f"'{path}' is not a whole ketpredict fit: its closing checksum is missing. It was "
+            "written by another program or cut short."
+        )
+    if trailer != _trailer(body):
+        raise SavedFitError(f"Saved fit '{path}' is damaged: its contents and checksum differ.")
+    return _parse(body, path)
+
+
+def _trailer(content: bytes) -> bytes:
+    return _TRAILER + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _metadata_group(text: str) -> Any:
+    import xarray as xr
+
+    return xr.DataTree(xr.Dataset({"json": ((), text)}))
+
+
+def _parse(body: bytes, path: Path) -> Posterior:
+    import h5py
+
+    with h5py.File(io.BytesIO(body), "r") as file:
+        metadata = json.loads(file[_METADATA]["json"].asstr()[()])
+        if metadata["format"] != FORMAT:
+            raise SavedFitError(
+                f"Saved fit '{path}' has format {metadata['format']}; this version of ketpredict "
+                f"reads format {FORMAT}. Fit again, or read it with the version that wrote it."
+            )
+        coords = metadata["coords"]
+        groups = {
+            group: {
+                name: _values(dataset)
+                for name, dataset in file[group].items()
+                if name not in (*coords, "chain", "draw")
+            }
+            for group in file
+            if group != _METADATA
+        }
+    values = [[np.nan if v is None else v for v in row] for row in metadata["trial_values"]]
+    return Posterior(
+        groups=groups,
+        dims={name: tuple(dims) for name, dims in metadata["dims"].items()},
+        coords=coords,
+        spec=parse_spec(metadata["spec"], source=path.name),
+        predictors=tuple(Predictor.from_dict(entry) for entry in metadata["predictors"]),
+        trial_values=np.array(values, dtype=float).reshape(
+            len(coords["trial"]), len(metadata["predictors"])
+        ),
+        facts=metadata["facts"],
+    )
+
+
+def _values(dataset: Any) -> np.ndarray:
+    values = np.asarray(dataset[()])
+    return values.astype(bool) if dataset.attrs.get("dtype") == "bool" else values

@@ -1,0 +1,135 @@
+"""Draws from the prior of a design, in NumPy: for prior predictive checks and for simulation.
+
+The variables, their names and their distributions are those of :mod:`ketpredict.graph`; a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ketpredict.design import Design
+from ketpredict.marginal import reference_variance
+from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
+
+
+def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return independent draws of every variable of the model from its prior.
+
+    Parameters
+    ----------
+    design : Design
+    size : int
+        Number of draws.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of str to ndarray
+        Arrays of shape (size, ...), named like the posterior's variables.
+    """
+    draws: dict[str, np.ndarray] = {}
+    _draw_intercepts(draws, design, size, rng)
+    _draw_arms(draws, design, size, rng)
+    _draw_study_and_time(draws, design, size, rng)
+    _draw_slopes(draws, design, size, rng)
+    if len(design.unreported):
+        draws["unreported_position"] = rng.normal(size=(size, len(design.unreported)))
+    return draws
+
+
+def _draw(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
+    values = prior.values
+    if prior.kind == "fixed":
+        return np.full(size, values[0])
+    if prior.kind == "half_normal":
+        return np.abs(rng.normal(0.0, values[0], size))
+    family = {"normal": rng.normal, "log_normal": rng.lognormal, "beta": rng.beta}[prior.kind]
+    return np.asarray(family(*values, size))
+
+
+def _draw_intercepts(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    priors, pooling = design.spec.priors, design.spec.pooling
+    draws["intercept"] = _draw(priors["intercept"], size, rng)
+    for name, scale, count, present in (
+        ("population_effect", "population_scale", len(design.populations),
+         pooling.population_intercept),
+        ("trial_effect", "trial_scale", len(design.trials), pooling.trial_intercept),
+        ("treatment_deviation", "treatment_scale", len(design.trials), pooling.trial_treatment),
+    ):
+        spread = _draw(priors[scale], size, rng) if present else np.zeros(size)
+        draws[scale] = spread
+        draws[name] = spread[:, None] * rng.normal(size=(size, count))
+
+
+def _draw_arms(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    priors = design.spec.priors
+    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    classes = sorted({design.arm_class[i] for i in others})
+    draws["arm_scale"] = _draw(priors["arm_scale"], size, rng)
+    draws["arm_effect"] = np.zeros((size, len(design.arms)))
+    if not others:
+        return
+    mean = np.empty((size, len(classes)))
+    for column, name in enumerate(classes):
+        kind = "active_class_mean" if name == "active" else "control_class_mean"
+        mean[:, column] = _draw(priors[kind], size, rng)
+    draws["arm_class_mean"] = mean
+    for i in others:
+        deviation = draws["arm_scale"] * rng.normal(size=size)
+        draws["arm_effect"][:, i] = mean[:, classes.index(design.arm_class[i])] + deviation
+
+
+def _draw_study_and_time(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    priors, horizons = design.spec.priors, design.spec.horizons
+    draws["study_term_effect"] = _draw(priors["study_term"], (size, len(STUDY_TERMS)), rng)
+    draws["horizon_scale"] = _draw(priors["horizon_scale"], size, rng)
+    steps = np.sqrt(np.diff(np.log(horizons.knots)))
+    raw = rng.normal(size=(size, len(CURVES), len(steps)))
+    walk = np.cumsum(draws["horizon_scale"][:, None, None] * steps * raw, axis=2)
+    path = np.concatenate([np.zeros((size, len(CURVES), 1)), walk], axis=2)
+    reference = horizons.knots.index(horizons.reference)
+    draws["horizon_offset"] = path - path[:, :, [reference]]
+    draws["improvement_sd"] = _draw(priors["improvement_sd"], (size, len(design.scales)), rng)
+
+
+def _draw_slopes(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    spec, count = design.spec, len(design.predictors)
+    shapes = {
+        "prognostic": (count,),
+        "predictive": (count,),
+        "population": (len(design.populations), count),
+        "trial": (len(design.trials), count),
+    }
+    parts = spec.slope_parts()
+    if count:
+        explained = _draw(spec.priors["explained_variance"], size, rng)
+        budget = explained / (1.0 - explained)
+        concentration = np.full(count, spec.priors["predictor_share"].values[0])
+        shares = rng.dirichlet(concentration, size) if count > 1 else np.ones((size, 1))
+        part_shares = rng.dirichlet(spec.slope_concentration(), size)
+        variance = np.array([reference_variance(predictor) for predictor in design.predictors])
+        product = part_shares[:, :, None] * shares[:, None, :] / variance
+        draws["explained_variance"] = explained
+        draws["slope_share"] = part_shares
+        if count > 1:
+            draws["predictor_share"] = shares
+        draws["slope_scale"] = np.sqrt(budget[:, None, None] * product)
+    for part, shape in shapes.items():
+        values = np.zeros((size, *shape))
+        if part in parts and count:
+            scale = draws["slope_scale"][:, parts.index(part), :]
+            scale = scale.reshape(size, *(1,) * (len(shape) - 1), count)
+            values = scale * rng.normal(size=(size, *shape))
+        draws[f"{part}_slope"] = values
+    draws["slope"] = draws["prognostic_slope"] + draws["predictive_slope"]

@@ -1,0 +1,193 @@
+"""Rows to predict: labels and predictor columns become indices and reference-scale values.
+
+Integrated settings have an index one past the last known level; :class:`ketpredict.posterior`
+keeps a level of zeros there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ketpredict.errors import DataError
+from ketpredict.horizon import horizon_basis
+from ketpredict.posterior import Posterior
+from ketpredict.spec import (
+    FULL_THRESHOLD,
+    REFERENCE_ARM,
+    STUDY_TERMS,
+    UNNAMED_POPULATION,
+    UNNAMED_TRIAL,
+)
+
+KNOWN_TRIAL = "known trial"
+NEW_TRIAL = "new trial, known population"
+NEW_POPULATION = "new population"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Patients to predict, encoded. Attributes as in :class:`ketpredict.design.Units`.
+
+    A trial or population that the fit does not know has the index one past the last.
+
+    Parameters
+    ----------
+    x : ndarray of shape (row, predictor)
+        Reference scale; NaN where missing. Binary predictors are centred.
+    new_trial, new_population : ndarray of bool, shape (row,)
+    """
+
+    population_idx: np.ndarray
+    trial_idx: np.ndarray
+    arm_idx: np.ndarray
+    curve_idx: np.ndarray
+    scale_idx: np.ndarray
+    active: np.ndarray
+    horizon_basis: np.ndarray
+    study_terms: np.ndarray
+    threshold_shift: np.ndarray
+    x: np.ndarray
+    new_trial: np.ndarray
+    new_population: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.arm_idx)
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Return the rows at an index."""
+        return Rows(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
+
+    def settings(self) -> np.ndarray:
+        """Return what each prediction assumes about its setting, in words."""
+        known = np.where(self.new_trial, NEW_TRIAL, KNOWN_TRIAL)
+        return np.where(self.new_population, NEW_POPULATION, known)
+
+
+def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> Rows:
+    """Return rows ready for prediction.
+
+    Parameters
+    ----------
+    table : mapping of str to array_like of shape (n_rows,)
+        Predictor columns in their own units, and optionally ``trial``, ``population``, ``arm``,
+        ``hours``, ``threshold`` and ``scale``. Missing values and columns are legal; what they
+        stand for: an unseen trial, an unseen population, ketamine 0.5 mg/kg, the reference
+        horizon, 50 % improvement.
+
+    Raises
+    ------
+    DataError
+        An arm, horizon, threshold or scale that the fit says nothing about.
+    """
+    coords, horizons = posterior.coords, posterior.spec.horizons
+    trial_idx = _level_index(table.get("trial"), coords["trial"], UNNAMED_TRIAL, n_rows)
+    population_idx = _level_index(
+        table.get("population"), coords["population"], UNNAMED_POPULATION, n_rows
+    )
+    arm_idx = _arm_index(table.get("arm"), coords["arm"], n_rows)
+    active = np.array([c == "active" for c in posterior.facts["arm_class"]], dtype=float)[arm_idx]
+    hours = _numbers(table.get("hours"), horizons.reference, n_rows)
+    course = np.array(posterior.facts["repeated_arm"], dtype=bool)[arm_idx]
+    _check_hours(hours, course, horizons)
+    basis = horizon_basis(hours, horizons.knots) * ~course[:, None]
+    shift, scale_idx = _thresholds(posterior, table, n_rows)
+    x = np.full((n_rows, len(posterior.predictors)), np.nan)
+    for k, predictor in enumerate(posterior.predictors):
+        if predictor.name in table:
+            x[:, k] = predictor.to_scale(_numbers(table[predictor.name], np.nan, n_rows))
+    return Rows(
+        population_idx=population_idx,
+        trial_idx=trial_idx,
+        arm_idx=arm_idx,
+        curve_idx=(1.0 - active).astype(int),
+        scale_idx=scale_idx,
+        active=active,
+        horizon_basis=basis,
+        study_terms=np.zeros((n_rows, len(STUDY_TERMS))),
+        threshold_shift=shift,
+        x=x,
+        new_trial=trial_idx == len(coords["trial"]),
+        new_population=population_idx == len(coords["population"]),
+    )
+
+
+def _numbers(values: Any, default: float, n_rows: int) -> np.ndarray:
+    """Return a column as floats, its missing values replaced by a default."""
+    if values is None:
+        return np.full(n_rows, default)
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        array = np.array([np.nan if value is None else value for value in array], dtype=float)
+    array = array.astype(float)
+    return np.where(np.isnan(array), default, array)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # noqa: PLR0124 - NaN and pandas' NA differ from themselves
+
+
+def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> np.ndarray:
+    """Return the index of each label among the levels of the fit; unknown ones get the last."""
+    position = {str(level): i for i, level in enumerate(levels)}
+    otherwise = position.get(unnamed, len(levels))
+    if values is None:
+        return np.full(n_rows, otherwise)
+    labels = np.asarray(values, dtype=object)
+    return np.array(
+        [
+            otherwise if _is_missing(label) else position.get(str(label), len(levels))
+            for label in labels
+        ],
+        dtype=int,
+    )
+
+
+def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
+    if values is None:
+        return np.full(n_rows, arms.index(REFERENCE_ARM))
+    labels = [
+        REFERENCE_ARM if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)
+    ]
+    unknown = sorted(set(labels) - set(arms))
+    if unknown:
+        raise DataError(
+            f"Column 'arm' holds {', '.join(unknown)}, which the fit has not seen. Arms of this "
+            f"fit: {', '.join(arms)}."
+        )
+    return np.array([arms.index(label) for label in labels], dtype=int)
+
+
+def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
+    low, high = horizons.window
+    wrong = ~course & ((hours < low) | (hours > high))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"Column 'hours', row {row + 1}: {hours[row]:g}; the fit speaks of {low:g} to "
+            f"{high:g} hours after a single dose."
+        )
+
+
+def _thresholds(
+    posterior: Posterior, table: Mapping[str, Any], n_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return 50 minus the threshold, and the scale whose spread turns it into a shift."""
+    shift = FULL_THRESHOLD - _numbers(table.get("threshold"), FULL_THRESHOLD, n_rows)
+    if not shift.any():
+        return shift, np.zeros(n_rows, dtype=int)
+    scales = posterior.coords["scale"]
+    named = table.get("scale")
+    labels = ["" if named is None or _is_missing(v) else str(v) for v in (named or [""] * n_rows)]
+    wrong = sorted({label for label, s in zip(labels, shift, strict=True) if s} - set(scales))
+    if wrong:
+        raise DataError(
+            f"A threshold other than {FULL_THRESHOLD:g} % needs a column 'scale' with one of "
+            f"{', '.join(scales) or '(none in this fit)'}; found {', '.join(map(repr, wrong))}."
+        )
+    index = [scales.index(label) if s else 0 for label, s in zip(labels, shift, strict=True)]
+    return shift, np.array(index, dtype=int)

@@ -1,0 +1,201 @@
+"""Sampling: from a PyMC model to a DataTree of draws, and the verdict on its convergence."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import arviz_stats
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from ketpredict.errors import KetpredictError
+
+NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
+RHAT_LIMIT = 1.01
+ESS_LIMIT = 400.0
+BFMI_LIMIT = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnostics:
+    """The sampler's verdict on itself.
+
+    Parameters
+    ----------
+    rhat, ess_bulk, ess_tail, bfmi : float
+        The worst over all parameters (or chains).
+    divergences : int
+    problems : tuple of str
+        One sentence for each broken rule, naming the parameters; empty when all hold.
+    """
+
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+    bfmi: float
+    divergences: int
+    problems: tuple[str, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether no rule is broken."""
+        return not self.problems
+
+
+def step_methods() -> tuple[str, ...]:
+    """Return the names of PyMC's step methods that can sample the whole model."""
+    names = ("NUTS", "HamiltonianMC", "Slice", "Metropolis", "DEMetropolisZ")
+    return tuple(name for name in names if inspect.isclass(getattr(pm, name, None)))
+
+
+def draw(
+    model: pm.Model,
+    *,
+    inference: str,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    target_accept: float,
+    seed: int,
+    progressbar: bool,
+) -> xr.DataTree:
+    """Return posterior draws of a model.
+
+    Parameters
+    ----------
+    inference : str
+        ``"nutpie"``, ``"pymc"``, ``"numpyro"`` or ``"blackjax"`` (NUTS by that library), or the
+        name of a PyMC step method such as ``"Slice"``.
+    seed : int
+        The same seed, data and machine give the same draws.
+
+    Returns
+    -------
+    DataTree
+        Groups ``posterior`` and ``sample_stats``.
+
+    Raises
+    ------
+    KetpredictError
+        An unknown sampler, or a library that is not installed.
+    """
+    settings: dict[str, Any] = {"draws": draws, "tune": tune, "chains": chains, "cores": cores}
+    if inference == "nutpie":
+        return _draw_with_nutpie(model, settings, target_accept, seed, progressbar)
+    settings |= {"random_seed": seed, "progressbar": progressbar}
+    settings |= {"compute_convergence_checks": False, "model": model}
+    if inference in NUTS_SAMPLERS:
+        settings |= {"nuts_sampler": inference, "target_accept": target_accept}
+    elif inference in step_methods():
+        with model:
+            settings["step"] = getattr(pm, inference)()
+    else:
+        raise KetpredictError(
+            f"inference is {inference!r}; expected one of "
+            f"{', '.join((*NUTS_SAMPLERS, *step_methods()))}."
+        )
+    try:
+        return _only_draws(pm.sample(**settings))
+    except ImportError as error:
+        raise KetpredictError(
+            f"inference='{inference}' needs a library that is not installed: {error}. "
+            "Install ketpredict[jax] or use inference='nutpie'."
+        ) from error
+
+
+def _draw_with_nutpie(
+    model: pm.Model, settings: dict[str, Any], target_accept: float, seed: int, progressbar: bool
+) -> xr.DataTree:
+    import nutpie
+
+    compiled = nutpie.compile_pymc_model(model)
+    # More chains at once than cores only makes each of them slower.
+    tree = nutpie.sample(
+        compiled,
+        seed=seed,
+        target_accept=target_accept,
+        progress_bar=progressbar,
+        save_warmup=False,
+        **settings,
+    )
+    return _only_draws(tree)
+
+
+def _only_draws(tree: xr.DataTree) -> xr.DataTree:
+    keep = {name: tree[name].to_dataset() for name in ("posterior", "sample_stats")}
+    return xr.DataTree.from_dict(keep)
+
+
+def diagnose(tree: xr.DataTree) -> Diagnostics:
+    """Return the convergence diagnostics of draws.
+
+    Split rank-normalised R-hat and bulk and tail effective sample sizes (Vehtari et al. 2021,
+    Bayesian Anal 16:667), divergences, and the energy fraction of missing information.
+    Quantities that never vary (fixed by the model) are left out.
+    """
+    posterior = tree["posterior"].to_dataset()
+    varying = [
+        name for name, values in posterior.items() if float(values.std(("chain", "draw")).max()) > 0
+    ]
+    posterior = posterior[varying]
+    flat = {
+        "rhat": _flatten(arviz_stats.rhat(posterior)),
+        "ess_bulk": _flatten(arviz_stats.ess(posterior, method="bulk")),
+        "ess_tail": _flatten(arviz_stats.ess(posterior, method="tail")),
+    }
+    problems = []
+    for key, words, bad in (
+        ("rhat", f"R-hat above {RHAT_LIMIT}", lambda value: value > RHAT_LIMIT),
+        ("ess_bulk", f"bulk ESS below {ESS_LIMIT:g}", lambda value: value < ESS_LIMIT),
+        ("ess_tail", f"tail ESS below {ESS_LIMIT:g}", lambda value: value < ESS_LIMIT),
+    ):
+        worst = sorted(
+            (name for name, value in flat[key].items() if bad(value)),
+            key=lambda name, values=flat[key]: values[name],
+            reverse=key == "rhat",
+        )
+        if worst:
+            named = ", ".join(f"{name} ({flat[key][name]:.4g})" for name in worst[:5])
+            more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
+            problems.append(f"{words}: {named}{more}")
+    stats = tree["sample_stats"].to_dataset()
+    divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
+    if divergences:
+        problems.append(f"{divergences} divergent transitions")
+    bfmi = _bfmi(stats)
+    if bfmi < BFMI_LIMIT:
+        problems.append(f"E-BFMI {bfmi:.2f}, below {BFMI_LIMIT}")
+    return Diagnostics(
+        rhat=max(flat["rhat"].values(), default=float("nan")),
+        ess_bulk=min(flat["ess_bulk"].values(), default=float("nan")),
+        ess_tail=min(flat["ess_tail"].values(), default=float("nan")),
+        bfmi=bfmi,
+        divergences=divergences,
+        problems=tuple(problems),
+    )
+
+
+def _flatten(values: xr.Dataset) -> dict[str, float]:
+    """Return ``{"slope[bmi]": value}`` for every element that has a finite diagnostic."""
+    flat = {}
+    for name, array in values.items():
+        stacked = array.to_numpy()
+        labels = [[str(label) for label in array[dim].to_numpy()] for dim in array.dims]
+        for position in np.ndindex(stacked.shape):
+            value = float(stacked[position])
+            place = ", ".join(labels[axis][i] for axis, i in enumerate(position))
+            if np.isfinite(value):
+                flat[f"{name}[{place}]" if place else str(name)] = value
+    return flat
+
+
+def _bfmi(stats: xr.Dataset) -> float:
+    """Return the smallest E-BFMI of the chains, or infinity where the sampler has no energy."""
+    if "energy" not in stats:
+        return float("inf")
+    energy = stats["energy"].transpose("chain", "draw").to_numpy()
+    return float((np.mean(np.diff(energy, axis=1) ** 2, axis=1) / energy.var(axis=1)).min())

@@ -1,0 +1,330 @@
+"""Model specifications: the declarative TOML files of ``models/`` as frozen values.
+
+A specification says *what* the model is (predictors, pooling, horizons, priors). It is data, never
+code: no import paths, no expressions. :mod:`ketpredict.graph` says how it becomes a PyMC model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ketpredict.errors import SpecificationError
+from ketpredict.resources import models_path
+
+SCHEMA = 1
+REFERENCE_ARM = "ketamine"
+ARM_CLASSES = ("active", "inert_control", "active_control")
+CURVES = ("active", "control")
+STUDY_TERMS = ("open_label", "enriched", "added_antidepressant")
+FULL_THRESHOLD = 50.0
+"""Percentage of improvement that defines response where nothing else is said."""
+UNNAMED_TRIAL = "(this trial)"
+UNNAMED_POPULATION = "(this population)"
+"""The levels of rows that name no trial or population."""
+SLOPE_PARTS = ("prognostic", "predictive", "population", "trial")
+"""The parts that share a predictor's slope variance, in the order of the prior ``slope_share``."""
+
+_PRIOR_ARGUMENTS = {"normal": 2, "half_normal": 1, "log_normal": 2, "beta": 2, "fixed": 1}
+_PRIOR_KINDS = {
+    "intercept": ("normal", "fixed"),
+    "population_scale": ("half_normal", "fixed"),
+    "trial_scale": ("half_normal", "fixed"),
+    "treatment_scale": ("half_normal", "fixed"),
+    "active_class_mean": ("normal", "fixed"),
+    "control_class_mean": ("normal", "fixed"),
+    "arm_scale": ("half_normal", "fixed"),
+    "study_term": ("normal",),
+    "horizon_scale": ("half_normal", "fixed"),
+    "improvement_sd": ("log_normal", "fixed"),
+    "explained_variance": ("beta", "fixed"),
+    "predictor_share": ("dirichlet",),
+    "slope_share": ("dirichlet",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """One prior: its family and its numbers, as written in the model file.
+
+    Parameters
+    ----------
+    kind : {"normal", "half_normal", "log_normal", "beta", "dirichlet", "fixed"}
+        Standard deviations, not variances or precisions, parametrise the normal families.
+    values : tuple of float
+    """
+
+    kind: str
+    values: tuple[float, ...]
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the TOML form, ``{kind: number or list}``."""
+        scalar = self.kind in ("half_normal", "fixed") or (
+            self.kind == "dirichlet" and len(self.values) == 1
+        )
+        return {self.kind: self.values[0] if scalar else list(self.values)}
+
+    def __str__(self) -> str:
+        """Return ``normal(0, 0.5)`` and the like, for reports."""
+        return f"{self.kind}({', '.join(f'{value:g}' for value in self.values)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Horizons:
+    """The horizon window of a model, in hours."""
+
+    reference: float
+    window: tuple[float, float]
+    repeated_until: float
+    knots: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+    """Which parts of the model vary between populations and between trials."""
+
+    population_intercept: bool
+    trial_intercept: bool
+    trial_treatment: bool
+    population_slope: bool
+    trial_slope: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """A whole model specification, as read from ``models/NAME.toml``.
+
+    Parameters
+    ----------
+    predictors : tuple of str, or None
+        None stands for ``"*"``: every predictor column of the participants.
+    """
+
+    name: str
+    title: str
+    outcome: str
+    link: str
+    predictors: tuple[str, ...] | None
+    horizons: Horizons
+    pooling: Pooling
+    priors: dict[str, Prior]
+
+    def slope_parts(self) -> tuple[str, ...]:
+        """Return the parts of a slope that this model has, in the order of ``slope_share``."""
+        absent = {
+            "population": not self.pooling.population_slope,
+            "trial": not self.pooling.trial_slope,
+        }
+        return tuple(part for part in SLOPE_PARTS if not absent.get(part, False))
+
+    def slope_concentration(self) -> tuple[float, ...]:
+        """Return the Dirichlet concentration of :meth:`slope_parts`.
+
+        Leaving parts out of a Dirichlet vector and rescaling the rest is again Dirichlet with the
+        remaining concentrations.
+        """
+        whole = dict(zip(SLOPE_PARTS, self.priors["slope_share"].values, strict=True))
+        return tuple(whole[part] for part in self.slope_parts())
+
+    def as_table(self) -> dict[str, Any]:
+        """Return the specification as plain dictionaries, lists and numbers (TOML or JSON)."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "title": self.title,
+            "outcome": self.outcome,
+            "link": self.link,
+            "predictors": "*" if self.predictors is None else list(self.predictors),
+            "horizons": _listed(dataclasses.asdict(self.horizons)),
+            "pooling": dataclasses.asdict(self.pooling),
+            "priors": {name: prior.as_table() for name, prior in self.priors.items()},
+        }
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the canonical form: equal models have equal fingerprints."""
+        canonical = json.dumps(self.as_table(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_predictors(self, predictors: tuple[str, ...] | None) -> ModelSpec:
+        """Return the same model with other predictors."""
+        return dataclasses.replace(self, predictors=predictors)
+
+    def with_priors(self, **priors: Prior) -> ModelSpec:
+        """Return the same model with some priors replaced."""
+        unknown = sorted(set(priors) - set(self.priors))
+        if unknown:
+            raise SpecificationError(f"Unknown priors {unknown}; known: {sorted(self.priors)}.")
+        return dataclasses.replace(self, priors={**self.priors, **priors})
+
+
+def load_spec(model: str | Path | ModelSpec) -> ModelSpec:
+    """Return the specification of a named model, of a TOML file, or the one given.
+
+    Parameters
+    ----------
+    model : str, Path or ModelSpec
+        A name such as ``"published"`` (a file of ``models/``), a path ending in ``.toml``, or a
+        specification, which is returned as it is.
+
+    Raises
+    ------
+    SpecificationError
+        No such model, or the file has unknown, missing or impossible entries; the message lists
+        all of them.
+    """
+    if isinstance(model, ModelSpec):
+        return model
+    if not isinstance(model, (str, Path)):
+        raise SpecificationError(
+            f"model is {model!r}; expected the name of a model, the path of a .toml file or a "
+            "ModelSpec."
+        )
+    path = Path(model)
+    if path.suffix != ".toml":
+        path = models_path(f"{model}.toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecificationError(f"Model file '{path}' cannot be read: {error.strerror}.") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecificationError(f"{path.name} is not valid TOML: {error}.") from None
+    return parse_spec(table, source=path.name)
+
+
+def parse_spec(table: dict[str, Any], *, source: str = "specification") -> ModelSpec:
+    """Return the specification that a parsed TOML or JSON table describes.
+
+    Raises
+    ------
+    SpecificationError
+        Lists every unknown key, missing key and impossible value of the table.
+    """
+    problems: list[str] = []
+    _check_keys(
+        table,
+        {"schema", "name", "title", "outcome", "link", "predictors", "horizons", "pooling"}
+        | {"priors"},
+        "",
+        problems,
+    )
+    if table.get("schema") != SCHEMA:
+        problems.append(f"schema is {table.get('schema')!r}; this version reads schema {SCHEMA}")
+    if table.get("link") != "probit":
+        problems.append(f"link is {table.get('link')!r}; expected 'probit'")
+    predictors = _predictors(table.get("predictors"), problems)
+    horizons = _horizons(table.get("horizons"), problems)
+    pooling = _pooling(table.get("pooling"), problems)
+    priors = _priors(table.get("priors"), problems)
+    if problems or horizons is None or pooling is None:
+        raise SpecificationError(f"{source}: " + "; ".join(problems) + ".")
+    return ModelSpec(
+        name=str(table["name"]),
+        title=str(table["title"]),
+        outcome=str(table["outcome"]),
+        link="probit",
+        predictors=predictors,
+        horizons=horizons,
+        pooling=pooling,
+        priors=priors,
+    )
+
+
+def _listed(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in table.items()}
+
+
+def _check_keys(table: Any, known: set[str], where: str, problems: list[str]) -> bool:
+    """Note unknown and missing keys of a table; return whether it is a table at all."""
+    if not isinstance(table, dict):
+        problems.append(f"[{where}] is missing" if where else "the file is not a table")
+        return False
+    place = f" in [{where}]" if where else ""
+    for key in sorted(set(table) - known):
+        problems.append(f"unknown key '{key}'{place} (known: {', '.join(sorted(known))})")
+    for key in sorted(known - set(table)):
+        problems.append(f"key '{key}' is missing{place}")
+    return True
+
+
+def _predictors(value: Any, problems: list[str]) -> tuple[str, ...] | None:
+    if value == "*" or value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        problems.append(f"predictors is {value!r}; expected a list of names or \"*\"")
+        return ()
+    repeated = sorted({name for name in value if value.count(name) > 1})
+    if repeated:
+        problems.append(f"predictors names {', '.join(repeated)} more than once")
+    return tuple(value)
+
+
+def _horizons(table: Any, problems: list[str]) -> Horizons | None:
+    names = {field.name for field in dataclasses.fields(Horizons)}
+    if not _check_keys(table, names, "horizons", problems) or set(table) != names:
+        return None
+    try:
+        low, high = (float(hours) for hours in table["window"])
+        knots = tuple(float(hours) for hours in table["knots"])
+        horizons = Horizons(
+            float(table["reference"]), (low, high), float(table["repeated_until"]), knots
+        )
+    except (TypeError, ValueError):
+        problems.append("[horizons] takes numbers of hours; window is [first, last]")
+        return None
+    if not 0 < low < high:
+        problems.append(f"[horizons] window is {table['window']}; expected 0 < first < last hours")
+    if list(knots) != sorted(set(knots)) or len(knots) < 2 or (knots[0], knots[-1]) != (low, high):
+        problems.append("[horizons] knots must rise from the window's first to its last hour")
+    if horizons.reference not in knots:
+        problems.append("[horizons] reference must be one of the knots")
+    return horizons
+
+
+def _pooling(table: Any, problems: list[str]) -> Pooling | None:
+    names = {field.name for field in dataclasses.fields(Pooling)}
+    if not _check_keys(table, names, "pooling", problems) or set(table) != names:
+        return None
+    for key, value in table.items():
+        if not isinstance(value, bool):
+            problems.append(f"[pooling] {key} is {value!r}; expected true or false")
+    return Pooling(**table)
+
+
+def _priors(table: Any, problems: list[str]) -> dict[str, Prior]:
+    if not _check_keys(table, set(_PRIOR_KINDS), "priors", problems):
+        return {}
+    priors = {}
+    for name, kinds in _PRIOR_KINDS.items():
+        if name in table:
+            prior = _prior(name, table[name], kinds, problems)
+            if prior is not None:
+                priors[name] = prior
+    return priors
+
+
+def _prior(name: str, entry: Any, kinds: tuple[str, ...], problems: list[str]) -> Prior | None:
+    expected = f"expected one of {', '.join(kinds)} with its numbers"
+    if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in kinds:
+        problems.append(f"prior {name} is {entry!r}; {expected}")
+        return None
+    kind, numbers = next(iter(entry.items()))
+    values = tuple(numbers) if isinstance(numbers, list) else (numbers,)
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        problems.append(f"prior {name} is {entry!r}; {expected}")
+        return None
+    values = tuple(float(value) for value in values)
+    count = len(SLOPE_PARTS) if name == "slope_share" else _PRIOR_ARGUMENTS.get(kind, 1)
+    if len(values) != count:
+        problems.append(f"prior {name} has {len(values)} numbers; {kind} takes {count} here")
+        return None
+    positive = values[1:] if kind in ("normal", "log_normal") else values
+    if kind != "fixed" and not all(value > 0 for value in positive):
+        problems.append(f"prior {name} is {entry!r}; scales and concentrations must be positive")
+        return None
+    return Prior(kind, values)

@@ -1,0 +1,267 @@
+"""Tables in and out: what callers pass as a table, CSV and Parquet files, and safe writing."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import difflib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ketpredict.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING_TEXT = frozenset({"", "na", "n/a", "nan", "null", "#n/a", "<na>", "."})
+"""Texts, in lower case and without outer spaces, that stand for a missing value."""
+
+_NA_VALUES = sorted({form for t in MISSING_TEXT for form in (t, t.upper(), t.capitalize(), "NaN")})
+_SUFFIXES = (".csv", ".parquet")
+
+
+def as_table(table: Any) -> pd.DataFrame:
+    """Return any table as a new pandas DataFrame; the caller's own is never changed.
+
+    Parameters
+    ----------
+    table : pandas, polars or PyArrow table, mapping, or array of shape (n_rows, n_columns)
+        A mapping holds one array for each column, or one value for each column (one row). The
+        columns of a plain array are called ``x0``, ``x1`` and so on.
+
+    Returns
+    -------
+    DataFrame
+        Column names are strings, rows are numbered from 0.
+
+    Raises
+    ------
+    DataError
+        The object is no table, or its columns differ in length.
+    """
+    import numpy as np
+    import pandas as pd
+
+    frame: pd.DataFrame | pd.Series
+    if isinstance(table, pd.DataFrame):
+        frame = table.copy(deep=False)
+    elif isinstance(table, pd.Series):
+        frame = table
+    elif hasattr(table, "to_pandas"):
+        frame = table.to_pandas()
+    elif hasattr(table, "__arrow_c_stream__"):
+        frame = pd.DataFrame.from_arrow(table)  # type: ignore[attr-defined]
+    elif isinstance(table, Mapping):
+        frame = _from_mapping(table)
+    elif isinstance(table, np.ndarray) and table.ndim == 2:
+        frame = pd.DataFrame(table.copy(), columns=[f"x{i}" for i in range(table.shape[1])])
+    else:
+        raise DataError(
+            f"A {type(table).__name__} is not a table; expected a pandas, polars or PyArrow "
+            "table, a mapping of column names to arrays, or an array of rows and columns."
+        )
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"A {type(table).__name__} is one column; expected a table of columns.")
+    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    return frame.reset_index(drop=True)
+
+
+def _from_mapping(table: Mapping[Any, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    scalars = [pd.api.types.is_scalar(value) for value in table.values()]
+    try:
+        return pd.DataFrame(dict(table), index=[0] if scalars and all(scalars) else None)
+    except ValueError as error:
+        raise DataError(f"The mapping is not a table: {error}.") from None
+
+
+def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return the table in a CSV or Parquet file.
+
+    Cells of a CSV file stay text, so that 'yes' and '001' survive; blank cells, NA, n/a, NaN,
+    null and '.' are missing. Column names are kept as they stand, outer spaces included.
+
+    Parameters
+    ----------
+    path : str or path
+        Ends in ``.csv`` (comma-separated, UTF-8, names in the first line) or ``.parquet``.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, damaged or of another kind; the message says which, and for a
+        CSV file in which line.
+    """
+    source = Path(path)
+    suffix = _known_suffix(source)
+    if not source.is_file():
+        raise DataError(_missing_file(source))
+    if source.stat().st_size == 0:
+        raise DataError(f"'{source}' is empty; expected column names and at least one row.")
+    try:
+        frame = _read_csv(source) if suffix == ".csv" else _read_parquet(source)
+    except OSError as error:
+        raise DataError(f"'{source}' cannot be read: {error.strerror or error}.") from None
+    if frame.empty:
+        raise DataError(f"'{source}' has column names but no rows.")
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write a table to a CSV or Parquet file, all of it or nothing, and return the path.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its index is not written.
+    path : str or path
+        Ends in ``.csv`` or ``.parquet``. An existing file is replaced only by a whole new one.
+
+    Raises
+    ------
+    DataError
+        Unknown suffix, missing folder, a file that cannot be written, or columns that Parquet
+        cannot hold.
+    """
+    target = Path(path)
+    suffix = _known_suffix(target)
+    with write_atomically(target) as temporary:
+        if suffix == ".csv":
+            frame.to_csv(temporary, index=False, lineterminator="\n")
+        else:
+            _write_parquet(frame, temporary, target)
+    return target
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the same folder that becomes ``path`` if the block succeeds.
+
+    If the block fails, ``path`` is as it was and nothing is left behind. The temporary file has
+    the same suffix, for writers that choose their format by it.
+
+    Raises
+    ------
+    DataError
+        The folder does not exist, or the file cannot be written.
+    """
+    target = Path(path).resolve()  # of a link: replace the file, not the link
+    if not target.parent.is_dir():
+        raise DataError(f"'{path}' cannot be written: there is no folder '{target.parent}'.")
+    if target.is_dir():
+        raise DataError(f"'{path}' cannot be written: it is a folder.")
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    try:
+        yield temporary
+        if target.exists():
+            temporary.chmod(target.stat().st_mode)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _known_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
+        raise DataError(f"'{path}' {found}; expected a file that ends in .csv or .parquet.")
+    return suffix
+
+
+def _missing_file(path: Path) -> str:
+    if path.is_dir():
+        return f"'{path}' is a folder; expected a .csv or .parquet file."
+    if not path.parent.is_dir():
+        return f"There is no folder '{path.parent}'."
+    there = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in _SUFFIXES]
+    close = difflib.get_close_matches(path.name, there, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"There is no file '{path}'.{hint}"
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        names = _checked_header(path)
+        frame = pd.read_csv(
+            path,
+            dtype=str,
+            header=0,
+            names=range(len(names)),  # duplicate names stay visible to the data contracts
+            keep_default_na=False,
+            na_values=_NA_VALUES,
+            encoding="utf-8-sig",
+        )
+    except UnicodeDecodeError:
+        raise DataError(f"'{path}' is not UTF-8 text; save it as CSV UTF-8.") from None
+    except csv.Error as error:
+        raise DataError(f"'{path}' is not a readable CSV file: {error}.") from None
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame(columns=range(len(names)))
+    except pd.errors.ParserError as error:
+        raise DataError(f"'{path}' is not a readable CSV file: {error}.") from None
+    frame.columns = pd.Index(names, dtype=object)
+    return frame
+
+
+def _checked_header(path: Path) -> list[str]:
+    """Return the column names; a row with fewer or more cells than these is an error.
+
+    pandas fills a short row with missing values, which are legal here: a damaged file would pass.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        names = next(rows, [])
+        if len(names) < 2:
+            _refuse_other_separator(path, names)
+        for row in rows:
+            if row and len(row) != len(names):
+                raise DataError(
+                    f"'{path}', line {rows.line_num}: {_cells(row)}, but the first line names "
+                    f"{_columns(names)}. Look for a missing comma, or quote text with commas."
+                )
+    return names
+
+
+def _refuse_other_separator(path: Path, names: Sequence[str]) -> None:
+    header = names[0] if names else ""
+    if not header.strip():
+        raise DataError(f"'{path}' has no column names in its first line.")
+    for character, word in ((";", "semicolons"), ("\t", "tabs")):
+        if character in header:
+            raise DataError(f"'{path}' is separated by {word}; save it separated by commas.")
+    if "\0" in header:
+        raise DataError(f"'{path}' is not a readable CSV file: it is not text.")
+
+
+def _cells(row: Sequence[str]) -> str:
+    return f"{len(row)} cell" + ("" if len(row) == 1 else "s")
+
+
+def _columns(names: Sequence[str]) -> str:
+    return f"{len(names)} column" + ("" if len(names) == 1 else "s")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except (ValueError, NotImplementedError) as error:  # what PyArrow's own errors derive from
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"'{path}' is not a readable Parquet file: {reason}.") from None
+
+
+def _write_parquet(frame: pd.DataFrame, temporary: Path, target: Path) -> None:
+    try:
+        frame.to_parquet(temporary, index=False, engine="pyarrow")
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"'{target}' cannot be written as Parquet: {reason}.") from None

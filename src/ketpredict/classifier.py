@@ -145,7 +145,8 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_patients, 2)
             Averaged over posterior draws and, for an unseen trial, over trials.
         """
-        probability = response_draws(self.fit_, self._rows(X)).mean(axis=0)
+        rows = self._rows(X)
+        probability = response_draws(self.fit_, rows).mean(axis=0)
         return np.column_stack([1.0 - probability, probability])
 
     def predict(self, X: Any) -> np.ndarray:
@@ -168,7 +169,8 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_patients, 2)
         """
-        return interval(self.fit_, self._rows(X), prob, kind)
+        rows = self._rows(X)
+        return interval(self.fit_, rows, prob, kind)
 
     def predict_settings(self, X: Any) -> np.ndarray:
         """Return what each prediction assumes: a known trial, a new one, a new population."""

@@ -314,7 +314,7 @@ def _complete_participants(table: pd.DataFrame) -> pd.DataFrame:
         "population": UNNAMED_POPULATION,
         "arm": REFERENCE_ARM,
         "hours": 24.0,
-        "period": 1,
+        "period": "1",
     }
     for name, default in defaults.items():
         table[name] = table[name].fillna(default) if name in table else default

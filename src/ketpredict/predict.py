@@ -45,10 +45,11 @@ def response_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     ndarray of shape (draw, row)
         Probability scale; no outcome noise.
     """
-    result = np.empty((posterior.n_draws, len(rows)))
+    # Rows first in memory: a mean over draws then adds in one order, however many rows there are.
+    result = np.empty((len(rows), posterior.n_draws))
     for index, part in _alike(rows, posterior.n_draws * 8):
-        result[:, index] = _average_probability(posterior, part)
-    return result
+        result[index] = _average_probability(posterior, part).T
+    return result.T
 
 
 def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
@@ -62,10 +63,10 @@ def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     ndarray of shape (4 * draw, row)
     """
     unseen = _unseen_trials(posterior)
-    result = np.empty((posterior.n_draws * _TRIALS_PER_DRAW, len(rows)))
-    for index, part in _alike(rows, len(result) * 4):
-        result[:, index] = _trial_probability(posterior, part, unseen)
-    return result
+    result = np.empty((len(rows), posterior.n_draws * _TRIALS_PER_DRAW))
+    for index, part in _alike(rows, result.shape[1] * 4):
+        result[index] = _trial_probability(posterior, part, unseen).T
+    return result.T
 
 
 def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial") -> np.ndarray:
@@ -159,7 +160,8 @@ def _average_probability(posterior: Posterior, rows: Rows) -> np.ndarray:
     group = _group(posterior, rows)
     variance, slope_variance = _shared_variance(posterior, rows)
     known = np.where(np.isnan(rows.x), 0.0, rows.x) ** 2
-    variance = variance[:, None] + slope_variance @ known.T
+    # Not a matrix product: its rounding would depend on how many rows there are.
+    variance = variance[:, None] + (slope_variance[:, None, :] * known).sum(axis=-1)
     new = bool(rows.new_trial[0])
     products, plain_mean, plain_variance = [], 0.0, 0.0
     for k in group.missing_continuous:

@@ -6,10 +6,10 @@ import dataclasses
 import inspect
 from typing import Any
 
-import arviz_stats
 import numpy as np
 import pymc as pm
 import xarray as xr
+from arviz_stats.base import array_stats
 
 from ketpredict.errors import KetpredictError
 
@@ -17,6 +17,8 @@ NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
 BFMI_LIMIT = 0.3
+_TAILS = (0.05, 0.95)
+_AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,16 +139,13 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
     Bayesian Anal 16:667), divergences, and the energy fraction of missing information.
     Quantities that never vary (fixed by the model) are left out.
     """
-    posterior = tree["posterior"].to_dataset()
-    varying = [
-        name for name, values in posterior.items() if float(values.std(("chain", "draw")).max()) > 0
-    ]
-    posterior = posterior[varying]
-    flat = {
-        "rhat": _flatten(arviz_stats.rhat(posterior)),
-        "ess_bulk": _flatten(arviz_stats.ess(posterior, method="bulk")),
-        "ess_tail": _flatten(arviz_stats.ess(posterior, method="tail")),
+    names, values = _varying(tree["posterior"].to_dataset())
+    diagnostics = {
+        "rhat": array_stats.rhat(values, **_AXES),
+        "ess_bulk": array_stats.ess(values, method="bulk", **_AXES),
+        "ess_tail": array_stats.ess(values, method="tail", prob=_TAILS, **_AXES),
     }
+    flat = {key: dict(zip(names, worst, strict=True)) for key, worst in diagnostics.items()}
     problems = []
     for key, words, bad in (
         ("rhat", f"R-hat above {RHAT_LIMIT}", lambda value: value > RHAT_LIMIT),
@@ -170,27 +169,29 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
     if bfmi < BFMI_LIMIT:
         problems.append(f"E-BFMI {bfmi:.2f}, below {BFMI_LIMIT}")
     return Diagnostics(
-        rhat=max(flat["rhat"].values(), default=float("nan")),
-        ess_bulk=min(flat["ess_bulk"].values(), default=float("nan")),
-        ess_tail=min(flat["ess_tail"].values(), default=float("nan")),
+        rhat=float(max(flat["rhat"].values())),
+        ess_bulk=float(min(flat["ess_bulk"].values())),
+        ess_tail=float(min(flat["ess_tail"].values())),
         bfmi=bfmi,
         divergences=divergences,
         problems=tuple(problems),
     )
 
 
-def _flatten(values: xr.Dataset) -> dict[str, float]:
-    """Return ``{"slope[bmi]": value}`` for every element that has a finite diagnostic."""
-    flat = {}
-    for name, array in values.items():
-        stacked = array.to_numpy()
-        labels = [[str(label) for label in array[dim].to_numpy()] for dim in array.dims]
-        for position in np.ndindex(stacked.shape):
-            value = float(stacked[position])
-            place = ", ".join(labels[axis][i] for axis, i in enumerate(position))
-            if np.isfinite(value):
-                flat[f"{name}[{place}]" if place else str(name)] = value
-    return flat
+def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies."""
+    names, columns = [], []
+    for name, array in posterior.items():
+        dims = [dim for dim in array.dims if dim not in ("chain", "draw")]
+        labels = [[str(label) for label in array[dim].to_numpy()] for dim in dims]
+        values = array.transpose("chain", "draw", *dims).to_numpy()
+        for position in np.ndindex(values.shape[2:]):
+            column = values[(slice(None), slice(None), *position)]
+            if np.ptp(column) > 0:
+                place = ", ".join(labels[axis][i] for axis, i in enumerate(position))
+                names.append(f"{name}[{place}]" if place else str(name))
+                columns.append(column)
+    return names, np.stack(columns, axis=-1)
 
 
 def _bfmi(stats: xr.Dataset) -> float:

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import ketpredict as kp
-from handmade import handmade_posterior
+from tiny_fit import handmade_posterior
 
 Classifier = kp.KetamineResponseClassifier
 
@@ -105,7 +105,9 @@ def test_hours_outside_the_window(classifier):
 
 def test_extrapolations_are_announced(classifier):
     table = PATIENTS.assign(bmi=[50.0, 24, 24, 24])
-    with pytest.warns(kp.ExtrapolationWarning, match=r"bmi 50 is outside the evidence \(18 to 40\)"):
+    with pytest.warns(
+        kp.ExtrapolationWarning, match=r"bmi 50 is outside the evidence \(18 to 40\)"
+    ):
         classifier.predict_proba(table)
 
 
@@ -153,6 +155,8 @@ def test_bad_input_fails_before_anything_is_compiled(monkeypatch, arguments, X, 
         Classifier(**arguments).fit(X, y)
 
 
+# The shared fit has few draws and says so whenever it predicts.
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
 def test_the_published_fit(published_fit):
     tree = published_fit.posterior_
     assert {"posterior", "prior", "posterior_predictive", "log_likelihood", "observed_data"} <= set(
@@ -168,6 +172,8 @@ def test_the_published_fit(published_fit):
     assert 0.08 < saline < 0.3
 
 
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ExtrapolationWarning")
 def test_the_model_is_a_pymc_model_also_after_loading(published_fit, tmp_path):
     import pymc as pm
 

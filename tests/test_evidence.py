@@ -52,7 +52,7 @@ def test_each_published_trial_enters_with_one_horizon_and_no_arm_twice():
 
 
 def test_unknown_name_of_evidence():
-    with pytest.raises(kp.DataError, match='evidence is \'publshed\'; expected "published"'):
+    with pytest.raises(kp.DataError, match="evidence is 'publshed'; expected \"published\""):
         load_evidence("publshed")
 
 

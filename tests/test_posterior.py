@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import ketpredict as kp
-from handmade import handmade_posterior
+from tiny_fit import handmade_posterior
 from ketpredict.posterior import load_posterior
 
 

@@ -42,7 +42,9 @@ def z_scores(simulation, fit):
 
 
 def population_of_each_trial(simulation):
-    tables = [table[["trial", "population"]] for table in (simulation.participants, simulation.arms)]
+    tables = [
+        table[["trial", "population"]] for table in (simulation.participants, simulation.arms)
+    ]
     known = pd.concat(tables).drop_duplicates().set_index("trial")["population"]
     return known.loc[list(simulation.labels["trial"])]
 

@@ -57,7 +57,10 @@ def tree_of(slope, divergences=0, energy=None):
     diverging.ravel()[:divergences] = True
     stats = {
         "diverging": (("chain", "draw"), diverging),
-        "energy": (("chain", "draw"), rng.normal(size=(chains, draws)) if energy is None else energy),
+        "energy": (
+            ("chain", "draw"),
+            rng.normal(size=(chains, draws)) if energy is None else energy,
+        ),
     }
     coords = {"predictor": ["bmi", "bdnf"]}
     posterior = xr.Dataset({"slope": (("chain", "draw", "predictor"), slope)}, coords=coords)

@@ -63,7 +63,8 @@ def test_published_trials_are_arms_of_the_same_size():
 
 def test_the_seed_decides():
     first, second, other = (
-        kp.simulate(trials=3, patients=5, published_trials=1, random_state=seed) for seed in (4, 4, 5)
+        kp.simulate(trials=3, patients=5, published_trials=1, random_state=seed)
+        for seed in (4, 4, 5)
     )
     assert first.participants.equals(second.participants)
     assert not first.participants.equals(other.participants)

@@ -31,9 +31,7 @@ def population_basis(design: Design) -> list[dict[str, Any]]:
     near = np.abs(np.log(table["hours"].to_numpy() / reference)) <= np.log(_NEAR_REFERENCE) + 1e-9
     table["repeated"] = course
     table["direct"] = near & ~course & (table["threshold"] == FULL_THRESHOLD).to_numpy()
-    return [
-        _one_population(name, rows) for name, rows in table.groupby("population", sort=True)
-    ]
+    return [_one_population(name, rows) for name, rows in table.groupby("population", sort=True)]
 
 
 def _one_population(name: Any, rows: pd.DataFrame) -> dict[str, Any]:
@@ -86,7 +84,7 @@ def predictor_ranges(design: Design) -> dict[str, Any]:
     for k, predictor in enumerate(design.predictors):
         units = design.units
         reported = units.unreported_idx[:, k] >= len(design.unreported)
-        trials = int(len(set(units.trial_idx[reported].tolist())))
+        trials = len(set(units.trial_idx[reported].tolist()))
         low = high = None
         if reported.any() and predictor.kind == "continuous":
             spread = 2.0 * np.sqrt(units.variance[reported, k])

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from ketpredict.contracts import validate_participants
 from ketpredict.errors import DataError, KetpredictError
 from ketpredict.evidence import Evidence, announce, combine, load_evidence, make_evidence
+from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.fitting import SamplerSettings, design_of, fit, prepare, report_convergence
 from ketpredict.graph import build
 from ketpredict.posterior import Posterior, load_posterior
@@ -23,7 +24,6 @@ from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import ModelSpec, load_spec
 from ketpredict.tables import as_table
-from ketpredict.extrapolation import warn_extrapolation
 
 _LABELS = ("trial", "population", "arm")
 
@@ -344,9 +344,7 @@ def _with_outcome(table: pd.DataFrame, y: Any) -> pd.DataFrame:
     if y is None:
         return table
     if "response" in table:
-        raise DataError(
-            "X has a column 'response' and y was given too; leave one of them out."
-        )
+        raise DataError("X has a column 'response' and y was given too; leave one of them out.")
     outcome = pd.Series(y).to_numpy() if not isinstance(y, pd.DataFrame) else y.iloc[:, 0]
     if len(outcome) != len(table):
         raise DataError(f"X has {len(table)} rows and y has {len(outcome)}.")

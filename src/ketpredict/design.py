@@ -124,8 +124,6 @@ class Design:
         """Positions of the binary predictors."""
         return _positions(self.predictors, "binary")
 
-
-
     def labels(self) -> pd.DataFrame:
         """Return one labelled row per unit, for tables, checks and pictures."""
         units = self.units
@@ -167,9 +165,11 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     predictors = tuple(references[name] for name in spec.predictors or ())
     patients = _patient_rows(evidence.participants, predictors)
     arms = _arm_rows(evidence.arms, predictors)
-    rows = pd.concat([frame for frame in (patients, arms) if len(frame)], ignore_index=True) if (
-        len(patients) or len(arms)
-    ) else patients
+    rows = (
+        pd.concat([frame for frame in (patients, arms) if len(frame)], ignore_index=True)
+        if (len(patients) or len(arms))
+        else patients
+    )
     if rows.empty:
         raise DataError("There is nothing to fit: no patient with an outcome and no arm.")
     classes = evidence.arm_classes
@@ -213,7 +213,7 @@ def _arm_order(names: set[str]) -> tuple[str, ...]:
 
 
 def _patient_rows(participants: pd.DataFrame, predictors: Sequence[Predictor]) -> pd.DataFrame:
-    """Return one row for each distinct patient: equal rows are counted, so that order is nothing."""
+    """Return one row for each distinct patient; equal rows are counted, so order is nothing."""
     observed = participants[participants["response"].notna()]
     rows = _shared_columns(observed)
     rows["kind"] = "patients"

@@ -88,7 +88,7 @@ def load_evidence(name: str = "published") -> Evidence:
     """
     if name != "published":
         raise DataError(
-            f"evidence is {name!r}; expected \"published\", an Evidence made by "
+            f'evidence is {name!r}; expected "published", an Evidence made by '
             "make_evidence(...), or None."
         )
     arms = read_table(data_path("arms.csv"))
@@ -227,18 +227,14 @@ def _without_double_counts(evidence: Evidence) -> Evidence:
     )
 
 
-def _select_arm_horizons(
-    evidence: Evidence, horizons: Horizons
-) -> tuple[pd.DataFrame, list[str]]:
+def _select_arm_horizons(evidence: Evidence, horizons: Horizons) -> tuple[pd.DataFrame, list[str]]:
     arms = evidence.arms
     if arms.empty:
         return arms, []
     repeated = arms["arm"].map(evidence.arm_classes["repeated"]).to_numpy(bool)
     hours = arms["hours"].to_numpy(float)
     low, high = horizons.window
-    inside = np.where(
-        repeated, hours <= horizons.repeated_until, (hours >= low) & (hours <= high)
-    )
+    inside = np.where(repeated, hours <= horizons.repeated_until, (hours >= low) & (hours <= high))
     messages = []
     lost = sorted(set(arms["trial"]) - set(arms["trial"][inside]))
     if lost:
@@ -319,7 +315,7 @@ def _complete_participants(table: pd.DataFrame) -> pd.DataFrame:
     for name, default in defaults.items():
         table[name] = table[name].fillna(default) if name in table else default
     rows = pd.Series([f"row {i + 1}" for i in range(len(table))], index=table.index, dtype=object)
-    identity = table["participant"] if "participant" in table else rows
+    identity = table.get("participant", rows)
     table["participant"] = identity.astype(object).where(identity.notna(), rows)
     if "response" not in table:
         improvement = _improvement(table)

@@ -68,9 +68,7 @@ def coordinates(design: Design) -> dict[str, Any]:
         "scale": list(design.scales),
         "predictor": list(names),
         "slope_part": list(design.spec.slope_parts()),
-        "unreported": [
-            f"{design.trials[trial]}: {names[k]}" for trial, k in design.unreported
-        ],
+        "unreported": [f"{design.trials[trial]}: {names[k]}" for trial, k in design.unreported],
         "unit": list(range(len(design.units))),
     }
 
@@ -115,16 +113,28 @@ def _intercepts(design: Design) -> dict[str, Any]:
     return {
         "intercept": _scalar("intercept", priors["intercept"]),
         "population_effect": _group(
-            priors["population_scale"], "population_effect", "population",
-            len(design.populations), pooling.population_intercept, "population_scale",
+            priors["population_scale"],
+            "population_effect",
+            "population",
+            len(design.populations),
+            pooling.population_intercept,
+            "population_scale",
         ),
         "trial_effect": _group(
-            priors["trial_scale"], "trial_effect", "trial",
-            trials, pooling.trial_intercept, "trial_scale",
+            priors["trial_scale"],
+            "trial_effect",
+            "trial",
+            trials,
+            pooling.trial_intercept,
+            "trial_scale",
         ),
         "treatment_deviation": _group(
-            priors["treatment_scale"], "treatment_deviation", "trial",
-            trials, pooling.trial_treatment, "treatment_scale",
+            priors["treatment_scale"],
+            "treatment_deviation",
+            "trial",
+            trials,
+            pooling.trial_treatment,
+            "treatment_scale",
         ),
     }
 
@@ -204,8 +214,7 @@ def _slopes(design: Design) -> dict[str, Any]:
 
 def _slope_scales(design: Design) -> Any:
     """Return the standard deviation of each part (rows) of each predictor's slope (columns)."""
-    priors, parts = design.spec.priors, design.spec.slope_parts()
-    n_predictors = len(design.predictors)
+    priors, n_predictors = design.spec.priors, len(design.predictors)
     explained = _scalar("explained_variance", priors["explained_variance"])
     budget = explained / (1.0 - explained)
     if n_predictors > 1:

@@ -66,6 +66,8 @@ def product_average(
     .. math:: E\,e^{i\omega BX} = (1 + \omega^2 T S)^{-1/2} \exp\frac{i\omega m b
               - \omega^2 (m^2 T + b^2 S)/2}{1 + \omega^2 T S}.
     """
+    if not products:
+        return normal_average(mean, variance)
     total = 1.0 + variance
     middle = np.array(mean, dtype=float)
     for slope, slope_variance, value, value_variance in products:
@@ -85,9 +87,10 @@ def product_average(
         for slope, slope_variance, value, value_variance in products:
             factor = 1.0 + square * slope_variance * value_variance
             phase = phase + omega * value * slope / factor
-            decay = decay + 0.5 * square * (
-                value**2 * slope_variance + slope**2 * value_variance
-            ) / factor
+            decay = (
+                decay
+                + 0.5 * square * (value**2 * slope_variance + slope**2 * value_variance) / factor
+            )
             shrink = shrink * factor
         result += np.exp(-decay) / np.sqrt(shrink) * np.sin(phase) * (_STEP / node)
     probability = np.clip(0.5 + result / np.pi, 0.0, 1.0)
@@ -109,20 +112,24 @@ def between_trial_sd(predictor: Predictor) -> float:
     return ASSUMED_BETWEEN_TRIAL_SD if known is None else known
 
 
+def reference_rate(predictor: Predictor) -> float:
+    """Return the reference rate of a binary predictor, kept off 0 and 1 for constant columns."""
+    return float(np.clip(predictor.centre, 0.01, 0.99))
+
+
 def rate_location(predictor: Predictor) -> float:
     """Return the probit location at which the mean rate over trials is the reference rate.
 
     ``E Phi(q sqrt(1 + s^2) + s e) = Phi(q)`` for standard normal ``e``.
     """
-    rate = np.clip(predictor.centre, 0.01, 0.99)
-    return float(ndtri(rate) * np.sqrt(1.0 + between_trial_sd(predictor) ** 2))
+    return float(ndtri(reference_rate(predictor)) * np.sqrt(1.0 + between_trial_sd(predictor) ** 2))
 
 
 def reference_variance(predictor: Predictor) -> float:
     """Return the variance that slopes are scaled by: 1, or ``p (1 - p)`` of a binary predictor."""
     if predictor.kind == "continuous":
         return 1.0
-    rate = float(np.clip(predictor.centre, 0.01, 0.99))
+    rate = reference_rate(predictor)
     return rate * (1.0 - rate)
 
 

@@ -110,7 +110,9 @@ class Posterior:
                 lead = ("chain", "draw")[: values.ndim - len(own)]
                 arrays[name] = ((*lead, *own), values)
             used = {dim for dims, _ in arrays.values() for dim in dims}
-            coords = {dim: self.coords[dim] for dim in sorted(used) if dim in self.coords}
+            coords: dict[str, Any] = {
+                dim: self.coords[dim] for dim in sorted(used) if dim in self.coords
+            }
             for axis, dim in enumerate(("chain", "draw")):
                 if dim in used:
                     size = next(v.shape[axis] for d, v in arrays.values() if dim in d)

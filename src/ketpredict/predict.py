@@ -13,10 +13,12 @@ are the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 from ketpredict.equations import unit_intercept, unit_slope
@@ -25,10 +27,11 @@ from ketpredict.marginal import (
     between_trial_sd,
     normal_average,
     product_average,
-    rate_location,
+    reference_rate,
     unreported_rate,
 )
 from ketpredict.posterior import Posterior
+from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows
 
 INTERVAL_KINDS = ("trial", "average")
@@ -112,10 +115,11 @@ def _alike(rows: Rows, values_per_row: int) -> Iterator[tuple[np.ndarray, Rows]]
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Rows alike: the linear predictor of what is known, and who is missing."""
+    """Rows alike: the linear predictor of what is known, and which predictors are missing."""
 
     linear: np.ndarray
     slope: np.ndarray
+    known: np.ndarray
     missing_binary: list[int]
     missing_continuous: list[int]
 
@@ -124,29 +128,42 @@ def _group(posterior: Posterior, rows: Rows) -> _Group:
     parameters = posterior.parameters
     slope = unit_slope(parameters, rows)
     missing = np.isnan(rows.x).any(axis=0)
-    kinds = [predictor.kind for predictor in posterior.predictors]
-    known = slope * np.where(np.isnan(rows.x), 0.0, rows.x)
+    known = np.where(np.isnan(rows.x), 0.0, rows.x)
+
+    def positions(kind: str) -> list[int]:
+        return [k for k, p in enumerate(posterior.predictors) if p.kind == kind and missing[k]]
+
     return _Group(
-        linear=unit_intercept(parameters, rows) + known.sum(axis=-1),
+        linear=unit_intercept(parameters, rows) + (slope * known).sum(axis=-1),
         slope=slope,
-        missing_binary=[k for k in np.flatnonzero(missing) if kinds[k] == "binary"],
-        missing_continuous=[k for k in np.flatnonzero(missing) if kinds[k] == "continuous"],
+        known=known,
+        missing_binary=positions("binary"),
+        missing_continuous=positions("continuous"),
     )
 
 
-def _binary_patterns(count: int) -> np.ndarray:
-    """Return all 0/1 patterns of some predictors, shape (2**count, count)."""
-    return (np.arange(2**count)[:, None] >> np.arange(count)) & 1
+def _patterns(
+    group: _Group, predictors: Sequence[Predictor], rate: Callable[[int], Any]
+) -> Iterator[tuple[Any, dict[int, float]]]:
+    """Yield weight and centred values of each 0/1 pattern of the missing binary predictors."""
+    for values in itertools.product((0, 1), repeat=len(group.missing_binary)):
+        weight: Any = 1.0
+        centred = {}
+        for k, value in zip(group.missing_binary, values, strict=True):
+            weight = weight * (rate(k) if value else 1.0 - rate(k))
+            centred[k] = value - predictors[k].centre
+        yield weight, centred
 
 
 def _known_trial_value(posterior: Posterior, rows: Rows, k: int) -> np.ndarray:
     """Return the mean or rate of a predictor in each row's known trial, (draw, row)."""
     predictor = posterior.predictors[k]
     reported = posterior.trial_values[rows.trial_idx, k]
-    cells = [str(label) for label in posterior.coords["unreported"]]
+    cells = {str(label): i for i, label in enumerate(posterior.coords["unreported"])}
     names = [f"{posterior.coords['trial'][t]}: {predictor.name}" for t in rows.trial_idx]
-    index = [cells.index(name) if name in cells else len(cells) for name in names]
-    position = posterior.parameters["unreported_position"][:, index]
+    position = posterior.parameters["unreported_position"][
+        :, [cells.get(name, len(cells)) for name in names]
+    ]
     latent = (
         unreported_rate(predictor, position)
         if predictor.kind == "binary"
@@ -157,39 +174,33 @@ def _known_trial_value(posterior: Posterior, rows: Rows, k: int) -> np.ndarray:
 
 def _average_probability(posterior: Posterior, rows: Rows) -> np.ndarray:
     """Return (draw, row) probabilities of rows alike, unseen trials integrated out."""
-    group = _group(posterior, rows)
+    group, predictors = _group(posterior, rows), posterior.predictors
     variance, slope_variance = _shared_variance(posterior, rows)
-    known = np.where(np.isnan(rows.x), 0.0, rows.x) ** 2
-    # Not a matrix product: its rounding would depend on how many rows there are.
-    variance = variance[:, None] + (slope_variance[:, None, :] * known).sum(axis=-1)
     new = bool(rows.new_trial[0])
-    products, plain_mean, plain_variance = [], 0.0, 0.0
+    linear = group.linear
+    # Not a matrix product: its rounding would depend on how many rows there are.
+    spread = variance[:, None] + (slope_variance[:, None, :] * group.known**2).sum(axis=-1)
+    products = []
     for k in group.missing_continuous:
-        spread = between_trial_sd(posterior.predictors[k])
         mean = 0.0 if new else _known_trial_value(posterior, rows, k)
-        spread_total = 1.0 + spread**2 if new else 1.0
+        own_variance = 1.0 + between_trial_sd(predictors[k]) ** 2 if new else 1.0
+        slope = group.slope[..., k]
         if slope_variance[:, k].any():
-            products.append((group.slope[..., k], slope_variance[:, k, None], mean, spread_total))
+            products.append((slope, slope_variance[:, k, None], mean, own_variance))
         else:
-            plain_mean = plain_mean + group.slope[..., k] * mean
-            plain_variance = plain_variance + group.slope[..., k] ** 2 * spread_total
-    total = np.zeros_like(group.linear)
-    for pattern in _binary_patterns(len(group.missing_binary)):
-        weight, shift, extra = 1.0, 0.0, 0.0
-        for k, value in zip(group.missing_binary, pattern, strict=True):
-            predictor = posterior.predictors[k]
-            rate = predictor.centre if new else _known_trial_value(posterior, rows, k)
-            weight = weight * (rate if value else 1.0 - rate)
-            centred = value - predictor.centre
-            shift = shift + group.slope[..., k] * centred
-            extra = extra + (slope_variance[:, k] * centred**2)[:, None]
-        mean = group.linear + plain_mean + shift
-        spread_now = variance + plain_variance + extra
-        total += weight * (
-            product_average(mean, spread_now, products)
-            if products
-            else normal_average(mean, spread_now)
-        )
+            linear = linear + slope * mean
+            spread = spread + slope**2 * own_variance
+
+    def rate(k: int) -> Any:
+        return reference_rate(predictors[k]) if new else _known_trial_value(posterior, rows, k)
+
+    total = np.zeros_like(linear)
+    for weight, centred in _patterns(group, predictors, rate):
+        mean, variance_here = linear, spread
+        for k, value in centred.items():
+            mean = mean + group.slope[..., k] * value
+            variance_here = variance_here + slope_variance[:, k, None] * value**2
+        total += weight * product_average(mean, variance_here, products)
     return total
 
 
@@ -207,59 +218,73 @@ def _shared_variance(posterior: Posterior, rows: Rows) -> tuple[np.ndarray, np.n
     return variance, slope_variance
 
 
-def _unseen_trials(posterior: Posterior) -> np.ndarray:
-    """Return standard normal positions of unseen trials, (4 * draw, 3 + 3 predictors)."""
-    dimensions = 3 + 3 * len(posterior.predictors)
-    count = posterior.n_draws * _TRIALS_PER_DRAW
-    power = int(np.ceil(np.log2(count)))
-    uniform = qmc.Sobol(dimensions, scramble=True, rng=_SEED).random_base2(power)[:count]
-    return ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
+@dataclasses.dataclass(frozen=True)
+class _UnseenTrials:
+    """One unseen trial (and population) in each of ``4 * draw`` rows, on the latent scale."""
+
+    intercept: np.ndarray
+    treatment: np.ndarray
+    population: np.ndarray
+    trial_slope: np.ndarray
+    population_slope: np.ndarray
+    position: np.ndarray
 
 
-def _trial_probability(posterior: Posterior, rows: Rows, unseen: np.ndarray) -> np.ndarray:
+def _unseen_trials(posterior: Posterior) -> _UnseenTrials:
+    """Return four unseen trials for each draw: the same for every call and every row."""
+    parameters, count = posterior.parameters, len(posterior.predictors)
+    size = posterior.n_draws * _TRIALS_PER_DRAW
+    sobol = qmc.Sobol(3 + 3 * count, scramble=True, rng=_SEED)
+    uniform = sobol.random_base2(int(np.ceil(np.log2(size))))[:size]
+    normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
+    trial, population, position = np.split(normal[:, 3:], 3, axis=1)
+    return _UnseenTrials(
+        intercept=_for_each_trial(parameters["trial_scale"]) * normal[:, 0],
+        treatment=_for_each_trial(parameters["treatment_scale"]) * normal[:, 1],
+        population=_for_each_trial(parameters["population_scale"]) * normal[:, 2],
+        trial_slope=_for_each_trial(posterior.slope_scale("trial")) * trial,
+        population_slope=_for_each_trial(posterior.slope_scale("population")) * population,
+        position=position,
+    )
+
+
+def _for_each_trial(draws: np.ndarray) -> np.ndarray:
+    return np.repeat(draws, _TRIALS_PER_DRAW, axis=0)
+
+
+def _trial_probability(posterior: Posterior, rows: Rows, unseen: _UnseenTrials) -> np.ndarray:
     """Return (4 * draw, row) probabilities of rows alike, each draw in its own unseen trials."""
-    if not rows.new_trial[0] and not rows.new_population[0]:
-        return np.repeat(_average_probability(posterior, rows), _TRIALS_PER_DRAW, axis=0)
-    group, parameters = _group(posterior, rows), posterior.parameters
-    count = len(posterior.predictors)
+    new_trial, new_population = bool(rows.new_trial[0]), bool(rows.new_population[0])
+    if not new_trial and not new_population:
+        return _for_each_trial(_average_probability(posterior, rows))
+    group, predictors = _group(posterior, rows), posterior.predictors
+    linear, deviation = _for_each_trial(group.linear), np.zeros_like(unseen.trial_slope)
+    if new_trial:
+        treatment = unseen.treatment[:, None] * (rows.active - 0.5)
+        linear = linear + unseen.intercept[:, None] + treatment
+        deviation = deviation + unseen.trial_slope
+    if new_population:
+        linear = linear + unseen.population[:, None]
+        deviation = deviation + unseen.population_slope
+    slope = _for_each_trial(group.slope) + deviation[:, None, :]
+    linear = linear + (deviation[:, None, :] * group.known).sum(axis=-1)
 
-    def repeat(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values, _TRIALS_PER_DRAW, axis=0)
+    def value_in_trial(k: int) -> np.ndarray:
+        if not new_trial:
+            return _for_each_trial(_known_trial_value(posterior, rows, k))
+        position = unseen.position[:, k, None]
+        if predictors[k].kind == "binary":
+            return unreported_rate(predictors[k], position)
+        return between_trial_sd(predictors[k]) * position
 
-    linear, slope = repeat(group.linear), repeat(group.slope)
-    deviation = np.zeros((len(unseen), count))
-    if rows.new_trial[0]:
-        shift = repeat(parameters["trial_scale"]) * unseen[:, 0]
-        linear = linear + shift[:, None]
-        half = repeat(parameters["treatment_scale"]) * unseen[:, 1]
-        linear = linear + half[:, None] * (rows.active - 0.5)
-        deviation = deviation + repeat(posterior.slope_scale("trial")) * unseen[:, 3 : 3 + count]
-    if rows.new_population[0]:
-        linear = linear + (repeat(parameters["population_scale"]) * unseen[:, 2])[:, None]
-        position = unseen[:, 3 + count : 3 + 2 * count]
-        deviation = deviation + repeat(posterior.slope_scale("population")) * position
-    slope = slope + deviation[:, None, :]
-    linear = linear + (deviation[:, None, :] * np.where(np.isnan(rows.x), 0.0, rows.x)).sum(axis=-1)
     variance = np.zeros_like(linear)
-
-    def trial_value(k: int) -> np.ndarray:
-        if not rows.new_trial[0]:
-            return repeat(_known_trial_value(posterior, rows, k))
-        predictor, position = posterior.predictors[k], unseen[:, 3 + 2 * count + k, None]
-        spread = between_trial_sd(predictor)
-        if predictor.kind == "binary":
-            return ndtr(rate_location(predictor) + spread * position)
-        return spread * position
-
     for k in group.missing_continuous:
-        linear = linear + slope[..., k] * trial_value(k)
+        linear = linear + slope[..., k] * value_in_trial(k)
         variance = variance + slope[..., k] ** 2
     total = np.zeros_like(linear)
-    for pattern in _binary_patterns(len(group.missing_binary)):
-        weight, moved = 1.0, linear
-        for k, value in zip(group.missing_binary, pattern, strict=True):
-            rate = trial_value(k)
-            weight = weight * (rate if value else 1.0 - rate)
-            moved = moved + slope[..., k] * (value - posterior.predictors[k].centre)
-        total += weight * normal_average(moved, variance)
+    for weight, centred in _patterns(group, predictors, value_in_trial):
+        mean = linear
+        for k, value in centred.items():
+            mean = mean + slope[..., k] * value
+        total += weight * normal_average(mean, variance)
     return total

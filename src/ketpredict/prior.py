@@ -46,8 +46,12 @@ def _draw(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
         return np.full(size, values[0])
     if prior.kind == "half_normal":
         return np.abs(rng.normal(0.0, values[0], size))
-    family = {"normal": rng.normal, "log_normal": rng.lognormal, "beta": rng.beta}[prior.kind]
-    return np.asarray(family(*values, size))
+    first, second = values
+    if prior.kind == "normal":
+        return rng.normal(first, second, size)
+    if prior.kind == "log_normal":
+        return rng.lognormal(first, second, size)
+    return rng.beta(first, second, size)
 
 
 def _draw_intercepts(
@@ -56,8 +60,12 @@ def _draw_intercepts(
     priors, pooling = design.spec.priors, design.spec.pooling
     draws["intercept"] = _draw(priors["intercept"], size, rng)
     for name, scale, count, present in (
-        ("population_effect", "population_scale", len(design.populations),
-         pooling.population_intercept),
+        (
+            "population_effect",
+            "population_scale",
+            len(design.populations),
+            pooling.population_intercept,
+        ),
         ("trial_effect", "trial_scale", len(design.trials), pooling.trial_intercept),
         ("treatment_deviation", "treatment_scale", len(design.trials), pooling.trial_treatment),
     ):

@@ -128,7 +128,7 @@ def _numbers(values: Any, default: float, n_rows: int) -> np.ndarray:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 - NaN and pandas' NA differ from themselves
+    return value is None or value != value
 
 
 def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> np.ndarray:
@@ -150,9 +150,7 @@ def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> n
 def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
     if values is None:
         return np.full(n_rows, arms.index(REFERENCE_ARM))
-    labels = [
-        REFERENCE_ARM if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)
-    ]
+    labels = [REFERENCE_ARM if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)]
     unknown = sorted(set(labels) - set(arms))
     if unknown:
         raise DataError(

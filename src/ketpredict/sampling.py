@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 
 from ketpredict.errors import KetpredictError
 
@@ -146,21 +146,11 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
         "ess_tail": array_stats.ess(values, method="tail", prob=_TAILS, **_AXES),
     }
     flat = {key: dict(zip(names, worst, strict=True)) for key, worst in diagnostics.items()}
-    problems = []
-    for key, words, bad in (
-        ("rhat", f"R-hat above {RHAT_LIMIT}", lambda value: value > RHAT_LIMIT),
-        ("ess_bulk", f"bulk ESS below {ESS_LIMIT:g}", lambda value: value < ESS_LIMIT),
-        ("ess_tail", f"tail ESS below {ESS_LIMIT:g}", lambda value: value < ESS_LIMIT),
-    ):
-        worst = sorted(
-            (name for name, value in flat[key].items() if bad(value)),
-            key=lambda name, values=flat[key]: values[name],
-            reverse=key == "rhat",
-        )
-        if worst:
-            named = ", ".join(f"{name} ({flat[key][name]:.4g})" for name in worst[:5])
-            more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
-            problems.append(f"{words}: {named}{more}")
+    problems = [
+        *_beyond(flat["rhat"], f"R-hat above {RHAT_LIMIT}", RHAT_LIMIT, above=True),
+        *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
+        *_beyond(flat["ess_tail"], f"tail ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
+    ]
     stats = tree["sample_stats"].to_dataset()
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
     if divergences:
@@ -178,10 +168,26 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
     )
 
 
+def _beyond(values: dict[str, float], words: str, limit: float, *, above: bool) -> list[str]:
+    """Return one sentence naming the worst parameters beyond a limit, or nothing."""
+    bad = [name for name, v in values.items() if (v > limit if above else v < limit)]
+    if not bad:
+        return []
+    worst = sorted(bad, key=values.__getitem__, reverse=above)
+    named = ", ".join(f"{name} ({values[name]:.4g})" for name in worst[:5])
+    more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
+    return [f"{words}: {named}{more}"]
+
+
 def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies."""
+    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies.
+
+    The standard normals behind non-centred effects (``..._raw``) matter through the effects only.
+    """
     names, columns = [], []
     for name, array in posterior.items():
+        if str(name).endswith("_raw"):
+            continue
         dims = [dim for dim in array.dims if dim not in ("chain", "draw")]
         labels = [[str(label) for label in array[dim].to_numpy()] for dim in dims]
         values = array.transpose("chain", "draw", *dims).to_numpy()

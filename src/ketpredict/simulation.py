@@ -1,8 +1,8 @@
-"""The generator: whole data sets with known truth, patient by patient.
+r"""The generator: whole data sets with known truth, patient by patient.
 
 Tests, calibration and notebooks share it. Patients are drawn one at a time on the latent scale
-(:math:`z = \\eta + \\varepsilon > 0`); no averaged probability of :mod:`ketpredict.marginal` is used,
-so that a fit to simulated data checks these formulas too.
+(:math:`z = \eta + \varepsilon > 0`); no averaged probability of :mod:`ketpredict.marginal` is
+used, so that a fit to simulated data checks these formulas too.
 """
 
 from __future__ import annotations
@@ -166,9 +166,7 @@ def _values(predictor: Predictor, count: int, rng: np.random.Generator) -> np.nd
     return np.clip(values, predictor.low, predictor.high)
 
 
-def _skeleton(
-    spec: ModelSpec, people: pd.DataFrame, references: Mapping[str, Predictor]
-) -> Design:
+def _skeleton(spec: ModelSpec, people: pd.DataFrame, references: Mapping[str, Predictor]) -> Design:
     """Return a design with all labels, to draw parameters for; its outcomes are place-holders."""
     table = people.drop(columns="trial_number").assign(response=0.0)
     evidence = make_evidence(

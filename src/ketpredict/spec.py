@@ -256,7 +256,7 @@ def _predictors(value: Any, problems: list[str]) -> tuple[str, ...] | None:
     if value == "*" or value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        problems.append(f"predictors is {value!r}; expected a list of names or \"*\"")
+        problems.append(f'predictors is {value!r}; expected a list of names or "*"')
         return ()
     repeated = sorted({name for name in value if value.count(name) > 1})
     if repeated:

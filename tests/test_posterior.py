@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import ketpredict as kp
-from tiny_fit import handmade_posterior
 from ketpredict.posterior import load_posterior
+from tiny_fit import handmade_posterior
 
 
 @pytest.fixture

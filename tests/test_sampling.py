@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 
 import ketpredict as kp
-from ketpredict.fitting import report_convergence
-from ketpredict.sampling import diagnose, draw
+from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import diagnose
+from ketpredict.sampling import draw
 
 SETTINGS = {
     "draws": 300,

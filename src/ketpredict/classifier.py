@@ -13,16 +13,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from ketpredict.contracts import validate_participants
+from ketpredict.diagnostics import report_convergence
 from ketpredict.errors import DataError, KetpredictError
 from ketpredict.evidence import Evidence, announce, combine, load_evidence, make_evidence
 from ketpredict.extrapolation import warn_extrapolation
-from ketpredict.fitting import SamplerSettings, design_of, fit, prepare, report_convergence
+from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.graph import build
 from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.predict import interval, response_draws
 from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import ModelSpec, load_spec
+from ketpredict.stored_design import design_of
 from ketpredict.tables import as_table
 
 _LABELS = ("trial", "population", "arm")

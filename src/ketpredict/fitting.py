@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,31 +13,21 @@ import xarray as xr
 from scipy.stats import binom
 
 from ketpredict.basis import population_basis, predictor_ranges, trial_values
-from ketpredict.design import Design, Units, encode
-from ketpredict.errors import ConvergenceError, ConvergenceWarning
+from ketpredict.design import Design, encode
+from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build, coordinates
 from ketpredict.marginal import unit_probability
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
-from ketpredict.sampling import Diagnostics, diagnose, draw
+from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
+from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 1000
-_DESIGN_DIMS = {
-    **dict.fromkeys((field.name for field in dataclasses.fields(Units)), ("unit",)),
-    "horizon_basis": ("unit", "knot"),
-    "study_terms": ("unit", "study_term"),
-    "value": ("unit", "predictor"),
-    "variance": ("unit", "predictor"),
-    "unreported_idx": ("unit", "predictor"),
-    "pattern_unit": ("pattern",),
-    "pattern_value": ("pattern", "binary_predictor"),
-    "unreported_cell": ("unreported", "place"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,19 +76,6 @@ def fit(
     return _collect(design, evidence, settings, tree, diagnostics)
 
 
-def report_convergence(problems: tuple[str, ...], *, strict: bool, where: str = "fit") -> None:
-    """Warn (or raise, if `strict`) when a fit did not converge."""
-    if not problems:
-        return
-    message = (
-        f"This {where} did not converge: {'; '.join(problems)}. Its numbers are not to be trusted. "
-        "More draws and tuning, or a target_accept nearer 1, may help."
-    )
-    if strict:
-        raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)
-
-
 def _collect(
     design: Design,
     evidence: Evidence,
@@ -132,7 +108,7 @@ def _collect(
     }
     posterior = Posterior(
         groups=groups,
-        dims={**_DESIGN_DIMS, **dims},
+        dims={**DESIGN_DIMS, **dims},
         coords=coordinates(design),
         spec=design.spec,
         predictors=design.predictors,
@@ -150,37 +126,6 @@ def _collect(
         },
     )
     return _with_pointwise(posterior, design, settings.seed)
-
-
-def design_arrays(design: Design) -> dict[str, np.ndarray]:
-    """Return the arrays of a design, to be kept with its posterior."""
-    arrays = {f.name: getattr(design.units, f.name) for f in dataclasses.fields(Units)}
-    return {
-        **arrays,
-        "pattern_unit": design.pattern_unit,
-        "pattern_value": design.pattern_value,
-        "unreported_cell": design.unreported,
-    }
-
-
-def design_of(posterior: Posterior) -> Design:
-    """Return the design that a posterior was fitted to, also of a loaded one."""
-    arrays = posterior.groups["constant_data"]
-    coords = posterior.coords
-    return Design(
-        spec=posterior.spec,
-        populations=tuple(coords["population"]),
-        trials=tuple(coords["trial"]),
-        arms=tuple(coords["arm"]),
-        arm_class=tuple(posterior.facts["arm_class"]),
-        repeated_arm=tuple(posterior.facts["repeated_arm"]),
-        scales=tuple(coords["scale"]),
-        predictors=posterior.predictors,
-        units=Units(**{f.name: arrays[f.name] for f in dataclasses.fields(Units)}),
-        pattern_unit=arrays["pattern_unit"],
-        pattern_value=arrays["pattern_value"],
-        unreported=arrays["unreported_cell"],
-    )
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ class ModelSpec:
         unknown = sorted(set(priors) - set(self.priors))
         if unknown:
             raise SpecificationError(f"Unknown priors {unknown}; known: {sorted(self.priors)}.")
-        return dataclasses.replace(self, priors={**self.priors, **priors})
+        changed = dataclasses.replace(self, priors={**self.priors, **priors})
+        return parse_spec(changed.as_table(), source=f"model '{self.name}' with other priors")
 
 
 def load_spec(model: str | Path | ModelSpec) -> ModelSpec:
@@ -277,8 +279,11 @@ def _horizons(table: Any, problems: list[str]) -> Horizons | None:
     except (TypeError, ValueError):
         problems.append("[horizons] takes numbers of hours; window is [first, last]")
         return None
-    if not 0 < low < high:
-        problems.append(f"[horizons] window is {table['window']}; expected 0 < first < last hours")
+    if not 0 < low < high < math.inf or not 0 < horizons.repeated_until < math.inf:
+        problems.append(
+            f"[horizons] window is {table['window']}; expected 0 < first < last hours, "
+            "and repeated_until a positive number of hours"
+        )
     if list(knots) != sorted(set(knots)) or len(knots) < 2 or (knots[0], knots[-1]) != (low, high):
         problems.append("[horizons] knots must rise from the window's first to its last hour")
     if horizons.reference not in knots:
@@ -319,12 +324,27 @@ def _prior(name: str, entry: Any, kinds: tuple[str, ...], problems: list[str]) -
         problems.append(f"prior {name} is {entry!r}; {expected}")
         return None
     values = tuple(float(value) for value in values)
+    if not all(math.isfinite(value) for value in values):
+        problems.append(f"prior {name} is {entry!r}; its numbers must be finite")
+        return None
     count = len(SLOPE_PARTS) if name == "slope_share" else _PRIOR_ARGUMENTS.get(kind, 1)
     if len(values) != count:
         problems.append(f"prior {name} has {len(values)} numbers; {kind} takes {count} here")
+        return None
+    if kind == "fixed" and not _possible(name, values[0]):
+        problems.append(f"prior {name} is fixed at {values[0]:g}, which it cannot be")
         return None
     positive = values[1:] if kind in ("normal", "log_normal") else values
     if kind != "fixed" and not all(value > 0 for value in positive):
         problems.append(f"prior {name} is {entry!r}; scales and concentrations must be positive")
         return None
     return Prior(kind, values)
+
+
+def _possible(name: str, value: float) -> bool:
+    """Return whether a parameter can have a value at all."""
+    if name == "explained_variance":
+        return 0.0 <= value < 1.0
+    if name == "improvement_sd":
+        return value > 0.0
+    return value >= 0.0 if name.endswith("_scale") else True

@@ -53,7 +53,7 @@ def as_table(table: Any) -> pd.DataFrame:
     elif hasattr(table, "to_pandas"):
         frame = table.to_pandas()
     elif hasattr(table, "__arrow_c_stream__"):
-        frame = pd.DataFrame.from_arrow(table)  # type: ignore[attr-defined]
+        frame = pd.DataFrame.from_arrow(table)
     elif isinstance(table, Mapping):
         frame = _from_mapping(table)
     elif isinstance(table, np.ndarray) and table.ndim == 2:

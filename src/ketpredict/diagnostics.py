@@ -1,0 +1,134 @@
+"""The verdict on convergence: what the chains say about themselves, and the gate made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base.array import array_stats
+
+from ketpredict.errors import ConvergenceError, ConvergenceWarning
+
+RHAT_LIMIT = 1.01
+ESS_LIMIT = 400.0
+BFMI_LIMIT = 0.3
+_TAILS = (0.05, 0.95)
+_AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnostics:
+    """The sampler's verdict on itself.
+
+    Parameters
+    ----------
+    rhat, ess_bulk, ess_tail, bfmi : float
+        The worst over all parameters (or chains).
+    divergences : int
+    problems : tuple of str
+        One sentence for each broken rule, naming the parameters; empty when all hold.
+    """
+
+    rhat: float
+    ess_bulk: float
+    ess_tail: float
+    bfmi: float
+    divergences: int
+    problems: tuple[str, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether no rule is broken."""
+        return not self.problems
+
+
+def report_convergence(problems: tuple[str, ...], *, strict: bool, where: str = "fit") -> None:
+    """Warn (or raise, if `strict`) when a fit did not converge."""
+    if not problems:
+        return
+    message = (
+        f"This {where} did not converge: {'; '.join(problems)}. Its numbers are not to be trusted. "
+        "More draws and tuning, or a target_accept nearer 1, may help."
+    )
+    if strict:
+        raise ConvergenceError(message)
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def diagnose(tree: xr.DataTree) -> Diagnostics:
+    """Return the convergence diagnostics of draws.
+
+    Split rank-normalised R-hat and bulk and tail effective sample sizes (Vehtari et al. 2021,
+    Bayesian Anal 16:667), divergences, and the energy fraction of missing information.
+    Quantities that never vary (fixed by the model) are left out.
+    """
+    names, values = _varying(tree["posterior"].to_dataset())
+    diagnostics = {
+        "rhat": array_stats.rhat(values, **_AXES),
+        "ess_bulk": array_stats.ess(values, method="bulk", **_AXES),
+        "ess_tail": array_stats.ess(values, method="tail", prob=_TAILS, **_AXES),
+    }
+    flat = {key: dict(zip(names, worst, strict=True)) for key, worst in diagnostics.items()}
+    problems = [
+        *_beyond(flat["rhat"], f"R-hat above {RHAT_LIMIT}", RHAT_LIMIT, above=True),
+        *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
+        *_beyond(flat["ess_tail"], f"tail ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
+    ]
+    stats = tree["sample_stats"].to_dataset()
+    divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
+    if divergences:
+        problems.append(f"{divergences} divergent transitions")
+    bfmi = _bfmi(stats)
+    if bfmi < BFMI_LIMIT:
+        problems.append(f"E-BFMI {bfmi:.2f}, below {BFMI_LIMIT}")
+    return Diagnostics(
+        rhat=float(max(flat["rhat"].values())),
+        ess_bulk=float(min(flat["ess_bulk"].values())),
+        ess_tail=float(min(flat["ess_tail"].values())),
+        bfmi=bfmi,
+        divergences=divergences,
+        problems=tuple(problems),
+    )
+
+
+def _beyond(values: dict[str, float], words: str, limit: float, *, above: bool) -> list[str]:
+    """Return one sentence naming the worst parameters beyond a limit, or nothing."""
+    bad = [name for name, v in values.items() if (v > limit if above else v < limit)]
+    if not bad:
+        return []
+    worst = sorted(bad, key=values.__getitem__, reverse=above)
+    named = ", ".join(f"{name} ({values[name]:.4g})" for name in worst[:5])
+    more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
+    return [f"{words}: {named}{more}"]
+
+
+def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies.
+
+    The standard normals behind non-centred effects (``..._raw``) matter through the effects only.
+    """
+    names, columns = [], []
+    for name, array in posterior.items():
+        if str(name).endswith("_raw"):
+            continue
+        dims = [dim for dim in array.dims if dim not in ("chain", "draw")]
+        labels = [[str(label) for label in array[dim].to_numpy()] for dim in dims]
+        values = array.transpose("chain", "draw", *dims).to_numpy()
+        for position in np.ndindex(values.shape[2:]):
+            column = values[(slice(None), slice(None), *position)]
+            if np.ptp(column) > 0:
+                place = ", ".join(labels[axis][i] for axis, i in enumerate(position))
+                names.append(f"{name}[{place}]" if place else str(name))
+                columns.append(column)
+    return names, np.stack(columns, axis=-1)
+
+
+def _bfmi(stats: xr.Dataset) -> float:
+    """Return the smallest E-BFMI of the chains, or infinity where the sampler has no energy."""
+    if "energy" not in stats:
+        return float("inf")
+    energy = stats["energy"].transpose("chain", "draw").to_numpy()
+    return float((np.mean(np.diff(energy, axis=1) ** 2, axis=1) / energy.var(axis=1)).min())

@@ -1,0 +1,93 @@
+"""Names and numbers in words, the same in every table, picture and line of print."""
+
+from __future__ import annotations
+
+import math
+
+from ketpredict.spec import FULL_THRESHOLD
+
+RESEARCH_ONLY = "For research; not for treatment decisions."
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+_POPULATIONS = {"ocd": "OCD", "ptsd": "PTSD"}
+_SMALL_WORDS = ("mg", "kg")
+
+
+def population_words(name: str) -> str:
+    """Return a population for readers, ``unipolar_depression`` as ``Unipolar depression``."""
+    return _POPULATIONS.get(name, _sentence(name))
+
+
+def arm_words(name: str) -> str:
+    """Return an arm for readers, ``esketamine_intranasal_28mg`` as ``Esketamine nasal 28 mg``.
+
+    The reference arm, which has no further name, is ketamine 0.5 mg/kg i.v. given once.
+    """
+    words = _sentence(name).replace("intranasal", "nasal")
+    for unit in _SMALL_WORDS:
+        if words.endswith(unit) and words[: -len(unit)][-1:].isdigit():
+            words = f"{words[: -len(unit)]} {unit}"
+    return words
+
+
+def outcome_words(hours: float, threshold: float, scale: str, *, course: bool) -> str:
+    """Return an outcome for readers: when, and how much improvement on which scale.
+
+    The scale is named only where its own threshold differs from 50 %.
+    """
+    when = f"end of a repeated course, {hours:g} h" if course else f"{hours:g} h after one dose"
+    named = f"{scale.replace('_', '-')} " if threshold != FULL_THRESHOLD and scale else ""
+    return f"{when}, {named}improved by {threshold:g} % or more"
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign and two decimals; what rounds to zero has none."""
+    words = f"{value:+.2f}"
+    return "0.00" if float(words) == 0 else words.replace("-", MINUS)
+
+
+def trial_words(name: str) -> str:
+    """Return a trial for readers, ``zarate_2006`` as ``Zarate 2006``."""
+    return _sentence(name).replace("Nimh ", "NIMH ")
+
+
+def setting_words(setting: str) -> str:
+    """Return a prediction's setting without what goes without saying."""
+    return setting.removesuffix(", known population")
+
+
+def percent(value: float) -> str:
+    """Return a probability as whole percent; an en dash where there is none."""
+    return DASH if not math.isfinite(value) else f"{100.0 * value:.0f} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Return an interval of a probability as whole percent, such as 32 to 75 %, with an en dash."""
+    return f"{100.0 * low:.0f}{DASH}{100.0 * high:.0f} %"
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun, ``1 trial`` or ``3 trials``."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def verdict_words(diagnostics: dict[str, object]) -> str:
+    """Return one sentence on convergence from ``posterior.facts["diagnostics"]``."""
+    problems = diagnostics["problems"]
+    if isinstance(problems, (list, tuple)) and problems:
+        return f"NOT converged: {'; '.join(map(str, problems))}."
+    energy = diagnostics.get("bfmi")
+    tail = f", E-BFMI {energy:.2f}" if isinstance(energy, float) else ""
+    return (
+        f"Converged: worst R-hat {diagnostics['rhat']:.4f} (limit 1.01), smallest effective "
+        f"sample size {min(_number(diagnostics, 'ess_bulk'), _number(diagnostics, 'ess_tail')):.0f}"
+        f" (limit 400), {diagnostics['divergences']} divergent transitions{tail}."
+    )
+
+
+def _number(table: dict[str, object], key: str) -> float:
+    return float(table[key])  # type: ignore[arg-type]
+
+
+def _sentence(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -46,7 +46,8 @@ def fact_lines(*names: str) -> list[str]:
 @pytest.fixture(scope="module")
 def builder() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_data", ROOT / "scripts" / "build_data.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -118,7 +119,7 @@ def test_associations_hold_every_fact_once() -> None:
     assert table["fact"].tolist() == fact_lines("predictors.csv", "predictors_2.csv")
 
 
-@pytest.mark.parametrize("name, used", [("arms.csv", "fit"), ("associations.csv", "candidate")])
+@pytest.mark.parametrize(("name", "used"), [("arms.csv", "fit"), ("associations.csv", "candidate")])
 def test_every_row_has_a_reason(name: str, used: str) -> None:
     table = read(name)
     assert table["reason"].str.len().gt(10).all()
@@ -264,7 +265,8 @@ def test_candidates_count_a_cohort_once() -> None:
 
 def test_participants_reproduce_the_published_counts() -> None:
     table = read("participants.csv")
-    assert len(table) == 36 * 4 and table["participant"].nunique() == 36
+    assert len(table) == 36 * 4
+    assert table["participant"].nunique() == 36
     seen = table[table["response"] != ""].assign(response=lambda rows: rows["response"].astype(int))
     counts = seen.groupby(["arm", "hours"])["response"].agg(["sum", "count"]).to_dict("index")
     assert {key: tuple(value.values()) for key, value in counts.items()} == {
@@ -330,4 +332,5 @@ def test_built_tables_are_utf8_with_unix_lines() -> None:
     for path in DATA.glob("*.csv"):
         content = path.read_bytes()
         content.decode("utf-8")
-        assert b"\r" not in content and content.endswith(b"\n")
+        assert b"\r" not in content
+        assert content.endswith(b"\n")

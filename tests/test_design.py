@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import ketpredict as kp
-from ketpredict.basis import population_basis, predictor_ranges, trial_values
+from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import encode
 from ketpredict.evidence import load_evidence, make_evidence, select_horizons
 from ketpredict.horizon import horizon_basis
@@ -63,7 +63,7 @@ def test_moments_of_a_log_scale_predictor():
     values = np.exp(2.0 + 0.4 * rng.normal(size=2_000_000))
     design = design_of(["bdnf"], arms=arms(bdnf_mean=values.mean(), bdnf_sd=values.std()))
     expected = bdnf.to_scale(values)
-    assert design.units.value[0, 0] == pytest.approx(expected.mean(), abs=2e-3)
+    assert design.trial_values[0, 0] == pytest.approx(expected.mean(), abs=2e-3)
     assert design.units.variance[0, 0] == pytest.approx(expected.var(), rel=5e-3)
 
 
@@ -83,8 +83,8 @@ def test_a_missing_cell_takes_the_trial_s_mean_or_becomes_its_parameter():
     assert design.units.value[missing, 0].tolist() == [0.0]  # mean of 22 and 34 is 28
     assert (design.units.unreported_idx[:, 0] == 1).all()
     assert (design.units.unreported_idx[:, 1] == 0).all()
-    assert trial_values(design)[0, 0] == pytest.approx(0.0)
-    assert np.isnan(trial_values(design)[0, 1])
+    assert design.trial_values[0, 0] == pytest.approx(0.0)
+    assert np.isnan(design.trial_values[0, 1])
 
 
 def test_thresholds_and_repeated_courses():
@@ -112,17 +112,31 @@ def test_nothing_to_fit():
 
 def test_what_each_population_rests_on():
     spec = SPEC
-    design = encode(spec, select_horizons(load_evidence(), spec.horizons), REFERENCES)
-    basis = {entry["population"]: entry for entry in population_basis(design)}
+    evidence = select_horizons(load_evidence(), spec.horizons)
+    design = encode(spec, evidence, REFERENCES)
+    entries = population_basis(design, evidence.participants)
+    basis = {entry["population"]: entry for entry in entries}
     assert basis["ocd"]["outcomes"] == "Y_BOCS ≥ 35 % (1 trial)"
     assert basis["ocd"]["patients_in_arms"] == 15
     assert basis["ptsd"]["extrapolated"]
     assert "repeated courses only" in basis["ptsd"]["reason"]
     assert not basis["unipolar_depression"]["extrapolated"]
-    # 53 patient rows with an outcome at day 2 among the unipolar patients: 27 + 26.
-    labels = design.labels()
-    given = labels[(labels["kind"] == "patients") & (labels["population"] == "unipolar_depression")]
-    assert basis["unipolar_depression"]["patients"] == given["n"].sum()
+    # People, not periods: of 36 patients some have no outcome at day 2 in either period.
+    at_two_days = evidence.participants[evidence.participants["response"].notna()]
+    people = at_two_days.groupby("population")["participant"].nunique()
+    assert basis["unipolar_depression"]["patients"] == people["unipolar_depression"] < 36
+    assert basis["bipolar_depression"]["patients"] == people["bipolar_depression"] <= 3
     ranges = predictor_ranges(design)
     assert ranges["shank3"]["trials"] == 0
     assert ranges["bmi"]["low"] < 22 < 44 < ranges["bmi"]["high"]
+
+
+def test_assay_dependent_levels_are_centred_on_their_trial():
+    table = patients(bdnf=[8.0, 12.0, np.nan], response=[1, 0, 0])
+    design = design_of(["bdnf"], participants=table)
+    scaled = REFERENCES["bdnf"].to_scale([8.0, 12.0])
+    half = (scaled[1] - scaled[0]) / 2
+    assert sorted(design.units.value[:, 0]) == pytest.approx([-half, 0.0, half])
+    assert design.trial_values[0, 0] == pytest.approx(scaled.mean())
+    # A trial that does not report it has no level to say anything with: no parameter.
+    assert len(design_of(["bdnf"], participants=patients(response=[1, 0])).unreported) == 0

@@ -6,8 +6,7 @@ import pytest
 import xarray as xr
 
 import ketpredict as kp
-from ketpredict.diagnostics import report_convergence
-from ketpredict.diagnostics import diagnose
+from ketpredict.diagnostics import diagnose, report_convergence
 from ketpredict.sampling import draw
 
 SETTINGS = {

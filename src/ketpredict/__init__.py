@@ -19,6 +19,7 @@ _HOMES = {
     "ExtrapolationWarning": "errors",
     "KetamineResponseClassifier": "classifier",
     "KetpredictError": "errors",
+    "KetpredictWarning": "errors",
     "ModelSpec": "spec",
     "Prior": "spec",
     "SavedFitError": "errors",

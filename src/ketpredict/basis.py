@@ -13,8 +13,13 @@ from ketpredict.spec import FULL_THRESHOLD
 _NEAR_REFERENCE = 2.0
 
 
-def population_basis(design: Design) -> list[dict[str, Any]]:
+def population_basis(design: Design, participants: pd.DataFrame) -> list[dict[str, Any]]:
     """Return, for each population, the evidence that its estimates rest on.
+
+    Parameters
+    ----------
+    participants : DataFrame
+        The patients that the design was made of, so that a crossover patient is counted once.
 
     Returns
     -------
@@ -31,10 +36,15 @@ def population_basis(design: Design) -> list[dict[str, Any]]:
     near = np.abs(np.log(table["hours"].to_numpy() / reference)) <= np.log(_NEAR_REFERENCE) + 1e-9
     table["repeated"] = course
     table["direct"] = near & ~course & (table["threshold"] == FULL_THRESHOLD).to_numpy()
-    return [_one_population(name, rows) for name, rows in table.groupby("population", sort=True)]
+    observed = participants[participants["response"].notna()]
+    people = observed.drop_duplicates(["trial", "participant"])["population"].value_counts()
+    return [
+        _one_population(name, rows, int(people.get(name, 0)))
+        for name, rows in table.groupby("population", sort=True)
+    ]
 
 
-def _one_population(name: Any, rows: pd.DataFrame) -> dict[str, Any]:
+def _one_population(name: Any, rows: pd.DataFrame, people: int) -> dict[str, Any]:
     arms = rows[rows["kind"] == "arm"]
     extrapolated = not rows["direct"].any()
     reasons = []
@@ -48,7 +58,7 @@ def _one_population(name: Any, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "population": str(name),
         "trials": int(rows["trial"].nunique()),
-        "patients": int(rows.loc[rows["kind"] == "patients", "n"].sum()),
+        "patients": people,
         "patients_in_arms": int(arms["n"].sum()),
         "arms": int(arms.groupby(["trial", "arm"]).ngroups),
         "hours": [float(rows["hours"].min()), float(rows["hours"].max())],
@@ -83,36 +93,15 @@ def predictor_ranges(design: Design) -> dict[str, Any]:
     ranges = {}
     for k, predictor in enumerate(design.predictors):
         units = design.units
-        reported = units.unreported_idx[:, k] >= len(design.unreported)
-        trials = len(set(units.trial_idx[reported].tolist()))
+        reported = ~np.isnan(design.trial_values[units.trial_idx, k])
+        trials = int((~np.isnan(design.trial_values[:, k])).sum())
         low = high = None
         if reported.any() and predictor.kind == "continuous":
             spread = 2.0 * np.sqrt(units.variance[reported, k])
-            ends = predictor.from_scale(
-                [
-                    (units.value[reported, k] - spread).min(),
-                    (units.value[reported, k] + spread).max(),
-                ]
-            )
+            value = units.value[reported, k]
+            if predictor.assay_dependent:
+                value = value + design.trial_values[units.trial_idx[reported], k]
+            ends = predictor.from_scale([(value - spread).min(), (value + spread).max()])
             low, high = max(float(ends[0]), predictor.low), min(float(ends[1]), predictor.high)
         ranges[predictor.name] = {"low": low, "high": high, "trials": trials}
     return ranges
-
-
-def trial_values(design: Design) -> np.ndarray:
-    """Return the mean (reference scale) or rate of each predictor that each trial reports.
-
-    Returns
-    -------
-    ndarray of shape (trial, predictor)
-        NaN where the trial reports none.
-    """
-    units = design.units
-    values = np.full((len(design.trials), len(design.predictors)), np.nan)
-    for trial in range(len(design.trials)):
-        here = units.trial_idx == trial
-        for k in range(len(design.predictors)):
-            known = here & (units.unreported_idx[:, k] >= len(design.unreported))
-            if known.any():
-                values[trial, k] = np.average(units.value[known, k], weights=units.n[known])
-    return values

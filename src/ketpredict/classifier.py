@@ -147,7 +147,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_patients, 2)
             Averaged over posterior draws and, for an unseen trial, over trials.
         """
-        rows = self._rows(X)
+        rows = self.encode(X)
         probability = response_draws(self.fit_, rows).mean(axis=0)
         return np.column_stack([1.0 - probability, probability])
 
@@ -171,12 +171,12 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_patients, 2)
         """
-        rows = self._rows(X)
+        rows = self.encode(X)
         return interval(self.fit_, rows, prob, kind)
 
     def predict_settings(self, X: Any) -> np.ndarray:
         """Return what each prediction assumes: a known trial, a new one, a new population."""
-        return self._rows(X).settings()
+        return self.encode(X).settings()
 
     @property
     def posterior_(self) -> Any:
@@ -289,8 +289,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         """Return the predictors: those asked for, the model's, or those of the table."""
         if wanted is not None:
             return wanted
-        if spec.predictors is not None and set(spec.predictors) & set(checked.table):
-            return spec.predictors
+        own = spec.predictors
+        if own is not None and (not own or set(own) & set(checked.table)):
+            return own
         return tuple(checked.predictors)
 
     def _outside(self) -> Any:
@@ -299,8 +300,16 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             return self.evidence
         return load_evidence(self.evidence)
 
-    def _rows(self, X: Any) -> Rows:
-        """Return encoded rows; repeat the fit's convergence verdict; warn of extrapolation."""
+    def encode(self, X: Any) -> Rows:
+        """Return rows ready for :mod:`ketpredict.predict`, checked.
+
+        Warns
+        -----
+        ConvergenceWarning
+            The fit did not converge (an error if ``strict=True``).
+        ExtrapolationWarning
+            Rows lie beyond the evidence.
+        """
         check_is_fitted(self, "fit_")
         report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
         references = {predictor.name: predictor for predictor in self.fit_.predictors}

@@ -159,7 +159,7 @@ def predict(
 
     classifier = load(fit)
     classifier.strict = strict
-    predictions = prediction_table(classifier.fit_, classifier._rows(table), prob)
+    predictions = prediction_table(classifier.fit_, classifier.encode(table), prob)
     if output is not None:
         clash = sorted({str(name) for name in predictions} & {str(name) for name in table})
         if clash:
@@ -252,6 +252,7 @@ def _one_line_warnings() -> Iterator[None]:
         _say("warning" if ours else f"warning ({category.__name__})", message)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", KetpredictWarning)
         warnings.showwarning = show
         yield
 
@@ -317,7 +318,12 @@ def _print_predictions(predictions: Any, table: Any) -> None:
     console = _console()
     console.print(prediction_print(predictions, table))
     noted = predictions[predictions["extrapolation"] != ""]["extrapolation"]
-    for line in extrapolation_notes_print({f"row {i + 1}": text for i, text in noted.items()}):
+    named = "participant" in table
+    notes = {
+        str(table["participant"].iloc[i]) if named else f"row {i + 1}": str(noted[i])
+        for i in noted.index
+    }
+    for line in extrapolation_notes_print(notes):
         console.print(f"Extrapolation {line}")
     console.print(RESEARCH_ONLY)
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.cells import FilledCells, arm_summary, fill_cells
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
@@ -94,6 +95,8 @@ class Design:
         0 or 1 for each binary predictor, in the order of ``binary_idx``.
     unreported : ndarray of int, shape (unreported, 2)
         Trial and predictor index of each mean or rate that a trial does not report.
+    trial_values : ndarray of shape (trial, predictor)
+        Mean (reference scale) or rate that each trial reports; NaN where it reports none.
     """
 
     spec: ModelSpec
@@ -108,6 +111,7 @@ class Design:
     pattern_unit: np.ndarray
     pattern_value: np.ndarray
     unreported: np.ndarray
+    trial_values: np.ndarray
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
@@ -180,11 +184,13 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         "arm": arm_names,
         "scale": tuple(sorted(set(rows["scale"]))),
     }
-    rows, cells = _trial_cells(rows, labels["trial"], predictors)
+    filled = fill_cells(rows, labels["trial"], predictors)
     repeated = tuple(bool(classes.loc[name, "repeated"]) for name in arm_names)
     arm_class = tuple(str(classes.loc[name, "arm_class"]) for name in arm_names)
-    units = _units(rows, labels, arm_class, repeated, spec, len(predictors))
-    pattern_unit, pattern_value = _patterns(units, _positions(predictors, "binary"), len(cells))
+    units = _units(rows, filled, labels, arm_class, repeated, spec)
+    pattern_unit, pattern_value = _patterns(
+        units, _positions(predictors, "binary"), len(filled.unreported)
+    )
     return Design(
         spec=spec,
         populations=labels["population"],
@@ -197,7 +203,8 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         units=units,
         pattern_unit=pattern_unit,
         pattern_value=pattern_value,
-        unreported=cells,
+        unreported=filled.unreported,
+        trial_values=filled.trial_values,
     )
 
 
@@ -234,34 +241,12 @@ def _arm_rows(arms: pd.DataFrame, predictors: Sequence[Predictor]) -> pd.DataFra
     rows = _shared_columns(arms)
     rows["kind"] = "arm"
     for predictor in predictors:
-        mean, variance = _arm_summary(arms, predictor)
+        mean, variance = arm_summary(arms, predictor)
         rows[f"value:{predictor.name}"] = mean
         rows[f"variance:{predictor.name}"] = variance
     rows["responders"] = arms["responders"].to_numpy(float)
     rows["n"] = arms["n"].to_numpy(float)
     return rows.sort_values([*_KEY, "n", "responders"], ignore_index=True)
-
-
-def _arm_summary(arms: pd.DataFrame, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean (or rate) and individual variance of one predictor in every arm."""
-    nothing = np.full(len(arms), np.nan)
-
-    def column(suffix: str) -> np.ndarray:
-        name = f"{predictor.name}_{suffix}"
-        return arms[name].to_numpy(float) if name in arms else nothing
-
-    if predictor.kind == "binary":
-        rate = column("pct") / 100.0
-        return rate, np.where(np.isnan(rate), np.nan, 0.0)
-    mean, sd = column("mean"), column("sd")
-    if predictor.transform == "log":
-        # Moments of a log-normal: the arm publishes them on the original scale.
-        ratio = np.where(np.isnan(sd), 0.0, sd / mean) ** 2
-        mean = mean / np.sqrt(1.0 + ratio)
-        sd = np.where(np.isnan(sd), np.nan, np.sqrt(np.log1p(ratio)))
-    on_scale = predictor.to_scale(mean)
-    variance = np.where(np.isnan(sd), 1.0, (sd / predictor.scale) ** 2)
-    return on_scale, np.where(np.isnan(on_scale), np.nan, variance)
 
 
 def _shared_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -273,44 +258,13 @@ def _shared_columns(table: pd.DataFrame) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def _trial_cells(
-    rows: pd.DataFrame, trials: Sequence[str], predictors: Sequence[Predictor]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Fill cells from the rest of their trial; list the (trial, predictor) that nobody reports."""
-    rows = rows.copy()
-    trial_idx = rows["trial"].map({name: i for i, name in enumerate(trials)}).to_numpy(int)
-    unreported: list[tuple[int, int]] = []
-    rows_idx = np.empty((len(rows), len(predictors)), dtype=int)
-    weights = rows["n"].to_numpy()
-    for k, predictor in enumerate(predictors):
-        value = rows[f"value:{predictor.name}"].to_numpy(copy=True)
-        variance = rows[f"variance:{predictor.name}"].to_numpy(copy=True)
-        missing = np.isnan(value)
-        rows_idx[:, k] = -1
-        for t in np.unique(trial_idx[missing]):
-            here, known = missing & (trial_idx == t), ~missing & (trial_idx == t)
-            variance[here] = 1.0 if predictor.kind == "continuous" else 0.0
-            if known.any():
-                value[here] = np.average(value[known], weights=weights[known])
-            else:
-                rows_idx[here, k] = len(unreported)
-                unreported.append((int(t), k))
-                value[here] = 0.0
-        rows[f"value:{predictor.name}"] = value
-        rows[f"variance:{predictor.name}"] = variance
-    rows_idx[rows_idx < 0] = len(unreported)
-    for k, predictor in enumerate(predictors):
-        rows[f"unreported:{predictor.name}"] = rows_idx[:, k]
-    return rows, np.array(unreported, dtype=int).reshape(-1, 2)
-
-
 def _units(
     rows: pd.DataFrame,
+    filled: FilledCells,
     labels: Mapping[str, tuple[str, ...]],
     arm_class: Sequence[str],
     repeated: Sequence[bool],
     spec: ModelSpec,
-    n_predictors: int,
 ) -> Units:
     index = {
         name: rows[name].map({label: i for i, label in enumerate(levels)}).fillna(0).to_numpy(int)
@@ -319,10 +273,6 @@ def _units(
     active = np.array([c == "active" for c in arm_class], dtype=float)[index["arm"]]
     course = np.array(repeated, dtype=float)[index["arm"]]
     basis = horizon_basis(rows["hours"].to_numpy(), spec.horizons.knots)
-
-    def block(prefix: str) -> np.ndarray:
-        columns = [c for c in rows if c.startswith(f"{prefix}:")]
-        return rows[columns].to_numpy().reshape(len(rows), n_predictors)
 
     return Units(
         responders=rows["responders"].to_numpy(float),
@@ -336,9 +286,9 @@ def _units(
         horizon_basis=basis * (1.0 - course)[:, None],
         study_terms=rows[list(STUDY_TERMS)].to_numpy(float),
         threshold_shift=FULL_THRESHOLD - rows["threshold"].to_numpy(float),
-        value=block("value").astype(float),
-        variance=block("variance").astype(float),
-        unreported_idx=block("unreported").astype(int),
+        value=filled.value,
+        variance=filled.variance,
+        unreported_idx=filled.unreported_idx,
         hours=rows["hours"].to_numpy(float),
         threshold=rows["threshold"].to_numpy(float),
         is_arm=(rows["kind"] == "arm").to_numpy(float),

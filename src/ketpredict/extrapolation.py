@@ -19,19 +19,20 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
     list of str of length n_rows
     """
     notes: list[list[str]] = [[] for _ in range(len(rows))]
+    direct = _reported_as_asked(posterior, rows)
     for entry in posterior.facts["basis"]:
         if entry["extrapolated"]:
             index = posterior.coords["population"].index(entry["population"])
-            for row in np.flatnonzero(rows.population_idx == index):
+            for row in np.flatnonzero((rows.population_idx == index) & ~direct):
                 notes[row].append(f"{entry['population']}: {entry['reason']}")
     for k, predictor in enumerate(posterior.predictors):
         limits = posterior.facts["ranges"][predictor.name]
-        known = np.flatnonzero(~np.isnan(rows.x[:, k]))
+        known = np.flatnonzero(~np.isnan(rows.x_reported[:, k]))
         if limits["trials"] == 0:
             for row in known:
                 notes[row].append(f"{predictor.name}: no trial of the evidence reports it")
         elif limits["low"] is not None:
-            values = predictor.from_scale(rows.x[known, k])
+            values = predictor.from_scale(rows.x_reported[known, k])
             outside = (values < limits["low"]) | (values > limits["high"])
             for row, value in zip(known[outside], values[outside], strict=True):
                 notes[row].append(
@@ -39,6 +40,23 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
                     f"({limits['low']:.4g} to {limits['high']:.4g})"
                 )
     return ["; ".join(parts) for parts in notes]
+
+
+def _reported_as_asked(posterior: Posterior, rows: Rows) -> np.ndarray:
+    """Return whether the evidence of a row's population holds its very arm, time and threshold."""
+    units = posterior.groups.get("constant_data")
+    if units is None:
+        return np.zeros(len(rows), dtype=bool)
+    names = ("population_idx", "arm_idx", "threshold_shift")
+    held = {
+        (*(units[name][u] for name in names), *units["horizon_basis"][u])
+        for u in range(len(units["n"]))
+    }
+    asked = [
+        (*(getattr(rows, name)[i] for name in names), *rows.horizon_basis[i])
+        for i in range(len(rows))
+    ]
+    return np.array([key in held for key in asked], dtype=bool)
 
 
 def warn_extrapolation(posterior: Posterior, rows: Rows) -> None:

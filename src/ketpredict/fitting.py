@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy as np
 import xarray as xr
 from scipy.stats import binom
 
-from ketpredict.basis import population_basis, predictor_ranges, trial_values
+from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
 from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
+from ketpredict.errors import KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
-from ketpredict.graph import build, coordinates
+from ketpredict.graph import build
 from ketpredict.marginal import unit_probability
+from ketpredict.parameter_dims import coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
@@ -27,7 +30,7 @@ from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
-_PRIOR_DRAWS = 1000
+_PRIOR_DRAWS = 4000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +73,33 @@ def fit(
     ConvergenceError
         The same, if `strict`.
     """
-    tree = draw(build(design), **dataclasses.asdict(settings))
+    tree = _draw(design, settings)
     diagnostics = diagnose(tree)
     report_convergence(diagnostics.problems, strict=strict)
     return _collect(design, evidence, settings, tree, diagnostics)
+
+
+def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return draws: by the compiled kernel for nutpie, by the PyMC graph for any other sampler."""
+    options = dataclasses.asdict(settings)
+    if settings.inference == "nutpie":
+        try:
+            # Imported here: a nutpie with other internals must leave the graph's road open.
+            from ketpredict.compiled import compile_design, draw_compiled
+
+            density = compile_design(design)
+        except (ImportError, AttributeError, TypeError) as error:
+            warnings.warn(
+                f"The compiled likelihood cannot be used ({error}); the PyMC graph is sampled "
+                "instead, which takes up to a minute longer to compile.",
+                KetpredictWarning,
+                stacklevel=4,
+            )
+        else:
+            return draw_compiled(
+                density, **{name: v for name, v in options.items() if name != "inference"}
+            )
+    return draw(build(design), **options)
 
 
 def _collect(
@@ -102,8 +128,11 @@ def _collect(
         },
         "observed_data": {"responders": design.units.responders},
         "constant_data": design_arrays(design),
+        # What a trial has of its own is not needed to predict from the prior, and is large.
         "prior": {
-            name: values[None] for name, values in draw_prior(design, _PRIOR_DRAWS, rng).items()
+            name: values[None]
+            for name, values in draw_prior(design, _PRIOR_DRAWS, rng).items()
+            if not {"trial", "unreported"} & set(dims.get(name, ()))
         },
     }
     posterior = Posterior(
@@ -112,11 +141,11 @@ def _collect(
         coords=coordinates(design),
         spec=design.spec,
         predictors=design.predictors,
-        trial_values=trial_values(design),
+        trial_values=design.trial_values,
         facts={
             "arm_class": list(design.arm_class),
             "repeated_arm": list(design.repeated_arm),
-            "basis": population_basis(design),
+            "basis": population_basis(design, evidence.participants),
             "ranges": predictor_ranges(design),
             "diagnostics": dataclasses.asdict(diagnostics)
             | {"problems": list(diagnostics.problems), "bfmi": _finite(diagnostics.bfmi)},

@@ -29,7 +29,8 @@ import pytensor.tensor as pt
 from ketpredict.design import Design
 from ketpredict.equations import pattern_weight, unit_intercept, unit_slope
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
+from ketpredict.parameter_dims import class_names, coordinates
+from ketpredict.spec import CURVES, REFERENCE_ARM, Prior
 
 
 def build(design: Design) -> pm.Model:
@@ -50,33 +51,6 @@ def build(design: Design) -> pm.Model:
             dims="unit",
         )
     return model
-
-
-def coordinates(design: Design) -> dict[str, Any]:
-    """Return the labels of every dimension of the model."""
-    names = design.predictor_names
-    return {
-        "population": list(design.populations),
-        "trial": list(design.trials),
-        "arm": list(design.arms),
-        "other_arm": [arm for arm in design.arms if arm != REFERENCE_ARM],
-        "arm_class": list(_class_names(design)),
-        "study_term": list(STUDY_TERMS),
-        "curve": list(CURVES),
-        "knot": list(design.spec.horizons.knots),
-        "step": list(range(len(design.spec.horizons.knots) - 1)),
-        "scale": list(design.scales),
-        "predictor": list(names),
-        "slope_part": list(design.spec.slope_parts()),
-        "unreported": [f"{design.trials[trial]}: {names[k]}" for trial, k in design.unreported],
-        "unit": list(range(len(design.units))),
-    }
-
-
-def _class_names(design: Design) -> tuple[str, ...]:
-    """Return the classes that have arms other than the reference."""
-    others = zip(design.arms, design.arm_class, strict=True)
-    return tuple(sorted({c for arm, c in others if arm != REFERENCE_ARM}))
 
 
 def _scalar(name: str, prior: Prior) -> Any:
@@ -141,7 +115,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
 
 def _arms(design: Design) -> dict[str, Any]:
     """Return the arm effects: class mean plus a deviation within the class; ketamine is 0."""
-    priors, classes = design.spec.priors, _class_names(design)
+    priors, classes = design.spec.priors, class_names(design)
     scale = _scalar("arm_scale", priors["arm_scale"])
     others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
     if not others:

@@ -68,31 +68,29 @@ def product_average(
     """
     if not products:
         return normal_average(mean, variance)
-    total = 1.0 + variance
-    middle = np.array(mean, dtype=float)
+    total, middle = 1.0 + variance, np.array(mean, dtype=float)
+    terms = []
     for slope, slope_variance, value, value_variance in products:
-        middle = middle + slope * value
-        total = total + (
-            value**2 * slope_variance + slope**2 * value_variance + slope_variance * value_variance
-        )
+        centre = slope * value
+        spread = value**2 * slope_variance + slope**2 * value_variance
+        joint = slope_variance * value_variance
+        middle = middle + centre
+        total = total + spread + joint
+        terms.append((centre, spread, joint))
     unit = np.sqrt(1.0 + variance)
     beyond = np.abs(middle) > _FARTHEST * unit
     result = np.zeros(np.broadcast(middle, unit).shape)
     for node in _NODES:
         omega = node / unit
         square = omega**2
-        phase = omega * mean
-        decay = 0.5 * square * (1.0 + variance)
-        shrink = np.ones_like(result)
-        for slope, slope_variance, value, value_variance in products:
-            factor = 1.0 + square * slope_variance * value_variance
-            phase = phase + omega * value * slope / factor
-            decay = (
-                decay
-                + 0.5 * square * (value**2 * slope_variance + slope**2 * value_variance) / factor
-            )
+        phase, spread_here, shrink = mean, 0.0, 1.0
+        for centre, spread, joint in terms:
+            factor = 1.0 + square * joint
+            phase = phase + centre / factor
+            spread_here = spread_here + spread / factor
             shrink = shrink * factor
-        result += np.exp(-decay) / np.sqrt(shrink) * np.sin(phase) * (_STEP / node)
+        decay = np.exp(-0.5 * (node**2 + square * spread_here))
+        result += decay / np.sqrt(shrink) * np.sin(omega * phase) * (_STEP / node)
     probability = np.clip(0.5 + result / np.pi, 0.0, 1.0)
     return np.where(beyond, ndtr(middle / np.sqrt(total)), probability)
 

@@ -22,7 +22,7 @@ from ketpredict.wording import arm_words, percent, percent_range, population_wor
 
 ACTIVE, CONTROL, QUIET = "#0072B2", "#D55E00", "#6E6E6E"
 _ROW_INCHES = 0.27
-_FOREST_COLUMNS = (1.03, 1.23, 1.43, 1.525, 1.65)
+_FOREST_COLUMNS = (1.03, 1.235, 1.445, 1.56, 1.695)
 _CHECK_COLUMNS = (1.03, 1.32, 1.52)
 _CONTROL_WORDS = ("saline", "placebo", "midazolam")
 _DOTS_PER_INCH = 130
@@ -49,11 +49,11 @@ def forest_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
     sections = _sections(table)
     height = _ROW_INCHES * (len(table) + 1.6 * len(sections)) + 2.4
     figure = Figure(figsize=(11.0, height))
-    axes = figure.add_axes((0.265, 1.25 / height, 0.39, (height - 2.1) / height))
+    axes = figure.add_axes((0.265, 1.25 / height, 0.38, (height - 2.1) / height))
     position, extent = 0.0, 0.0
     for title, rows in sections:
         position += 0.7
-        _text(axes, -0.628, position, title, weight="bold")
+        _text(axes, -0.645, position, title, weight="bold")
         for row in rows.to_dict("records"):
             position += 1.0
             _forest_row(axes, position, row)
@@ -133,7 +133,7 @@ def _forest_row(axes: Any, y: float, row: dict[str, Any]) -> None:
         linestyle="none",
     )
     mark = " †" if row["extrapolated"] else ""
-    _text(axes, -0.60, y, arm_words(row["arm"]) + mark)
+    _text(axes, -0.615, y, arm_words(row["arm"]) + mark)
     cells = (
         percent(row["probability"]),
         percent_range(row["trial_lower"], row["trial_upper"]),

@@ -79,14 +79,18 @@ class Posterior:
         variation enters as variance.
         """
         joined = {
-            name: values.reshape(-1, *values.shape[2:])
+            name: values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
             for name, values in self.groups["posterior"].items()
         }
+        # A prior keeps nothing of single trials: there the level of zeros is the only one.
+        count, trials = len(joined["intercept"]), len(self.coords["trial"])
+        for name in ("trial_effect", "treatment_deviation"):
+            joined.setdefault(name, np.zeros((count, trials)))
+        joined.setdefault("trial_slope", np.zeros((count, trials, len(self.predictors))))
         for name in ("population_effect", "trial_effect", "treatment_deviation"):
             joined[name] = np.pad(joined[name], ((0, 0), (0, 1)))
         for name in ("population_slope", "trial_slope"):
             joined[name] = np.pad(joined[name], ((0, 0), (0, 1), (0, 0)))
-        count = len(joined["intercept"])
         position = joined.get("unreported_position", np.zeros((count, 0)))
         joined["unreported_position"] = np.pad(position, ((0, 0), (0, 1)))
         return joined
@@ -211,11 +215,13 @@ def _parse(body: bytes, path: Path) -> Posterior:
                 f"reads format {FORMAT}. Fit again, or read it with the version that wrote it."
             )
         coords = metadata["coords"]
+        named = {dim for own in metadata["dims"].values() for dim in own}
+        labels = {*coords, *named, "chain", "draw"}  # HDF5 stores a dimension as a dataset too
         groups = {
             group: {
                 name: _values(dataset)
                 for name, dataset in file[group].items()
-                if name not in (*coords, "chain", "draw")
+                if name not in labels
             }
             for group in file
             if group != _METADATA

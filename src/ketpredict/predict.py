@@ -36,7 +36,8 @@ from ketpredict.rows import Rows
 
 INTERVAL_KINDS = ("trial", "average")
 _TRIALS_PER_DRAW = 4
-_CHUNK_VALUES = 2_000_000
+_CHUNK_VALUES = 400_000
+_ROWS_AT_ONCE = 500
 _SEED = 20_240_613
 
 
@@ -96,14 +97,23 @@ def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial")
         raise DataError(f"kind is {kind!r}; expected 'trial' or 'average'.")
     if not isinstance(prob, (int, float)) or not 0 < prob < 1:
         raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.9.")
-    draws = trial_draws(posterior, rows) if kind == "trial" else response_draws(posterior, rows)
-    tail = (1.0 - prob) / 2.0
-    return np.quantile(draws, [tail, 1.0 - tail], axis=0).T
+    tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+    # In a known trial there is no other trial to vary over: both kinds are the same numbers.
+    in_unseen = (rows.new_trial | rows.new_population) & (kind == "trial")
+    limits = np.empty((len(rows), 2))
+    for of, draws in ((~in_unseen, response_draws), (in_unseen, trial_draws)):
+        index = np.flatnonzero(of)
+        for start in range(0, len(index), _ROWS_AT_ONCE):
+            part = index[start : start + _ROWS_AT_ONCE]
+            limits[part] = np.quantile(draws(posterior, rows.take(part)), tails, axis=0).T
+    return limits
 
 
 def _alike(rows: Rows, values_per_row: int) -> Iterator[tuple[np.ndarray, Rows]]:
     """Yield rows that share their missing predictors and kind of setting, in bounded pieces."""
-    keys = np.column_stack([np.isnan(rows.x), rows.new_trial, rows.new_population])
+    keys = np.column_stack(
+        [np.isnan(rows.x), rows.x_variance > 0, rows.new_trial, rows.new_population]
+    )
     _, group = np.unique(keys, axis=0, return_inverse=True)
     size = max(1, _CHUNK_VALUES // max(values_per_row, 1))
     for code in range(group.max() + 1 if len(group) else 0):
@@ -115,30 +125,30 @@ def _alike(rows: Rows, values_per_row: int) -> Iterator[tuple[np.ndarray, Rows]]
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Rows alike: the linear predictor of what is known, and which predictors are missing."""
+    """Rows alike: the linear predictor of what is known, and which predictors are not."""
 
     linear: np.ndarray
     slope: np.ndarray
     known: np.ndarray
     missing_binary: list[int]
-    missing_continuous: list[int]
+    uncertain_continuous: list[int]
 
 
 def _group(posterior: Posterior, rows: Rows) -> _Group:
     parameters = posterior.parameters
     slope = unit_slope(parameters, rows)
-    missing = np.isnan(rows.x).any(axis=0)
-    known = np.where(np.isnan(rows.x), 0.0, rows.x)
+    uncertain = (np.isnan(rows.x) | (rows.x_variance > 0)).any(axis=0)
+    known = np.where(uncertain, 0.0, rows.x)
 
     def positions(kind: str) -> list[int]:
-        return [k for k, p in enumerate(posterior.predictors) if p.kind == kind and missing[k]]
+        return [k for k, p in enumerate(posterior.predictors) if p.kind == kind and uncertain[k]]
 
     return _Group(
         linear=unit_intercept(parameters, rows) + (slope * known).sum(axis=-1),
         slope=slope,
         known=known,
         missing_binary=positions("binary"),
-        missing_continuous=positions("continuous"),
+        uncertain_continuous=positions("continuous"),
     )
 
 
@@ -172,6 +182,18 @@ def _known_trial_value(posterior: Posterior, rows: Rows, k: int) -> np.ndarray:
     return np.where(np.isnan(reported), latent, reported)
 
 
+def _continuous_cell(posterior: Posterior, rows: Rows, k: int) -> tuple[Any, Any]:
+    """Return mean and variance of an uncertain continuous predictor, unseen trials averaged in."""
+    predictor = posterior.predictors[k]
+    if rows.x_variance[:, k].any():
+        return rows.x[:, k], rows.x_variance[:, k]
+    if predictor.assay_dependent:
+        return 0.0, 1.0
+    if rows.new_trial[0]:
+        return 0.0, 1.0 + between_trial_sd(predictor) ** 2
+    return _known_trial_value(posterior, rows, k), 1.0
+
+
 def _average_probability(posterior: Posterior, rows: Rows) -> np.ndarray:
     """Return (draw, row) probabilities of rows alike, unseen trials integrated out."""
     group, predictors = _group(posterior, rows), posterior.predictors
@@ -181,9 +203,8 @@ def _average_probability(posterior: Posterior, rows: Rows) -> np.ndarray:
     # Not a matrix product: its rounding would depend on how many rows there are.
     spread = variance[:, None] + (slope_variance[:, None, :] * group.known**2).sum(axis=-1)
     products = []
-    for k in group.missing_continuous:
-        mean = 0.0 if new else _known_trial_value(posterior, rows, k)
-        own_variance = 1.0 + between_trial_sd(predictors[k]) ** 2 if new else 1.0
+    for k in group.uncertain_continuous:
+        mean, own_variance = _continuous_cell(posterior, rows, k)
         slope = group.slope[..., k]
         if slope_variance[:, k].any():
             products.append((slope, slope_variance[:, k, None], mean, own_variance))
@@ -252,6 +273,21 @@ def _for_each_trial(draws: np.ndarray) -> np.ndarray:
     return np.repeat(draws, _TRIALS_PER_DRAW, axis=0)
 
 
+def _cell_in_trial(
+    posterior: Posterior, rows: Rows, unseen: _UnseenTrials, k: int
+) -> tuple[Any, float]:
+    """Return mean and variance between patients of an uncertain predictor, in each unseen trial."""
+    predictor, position = posterior.predictors[k], unseen.position[:, k, None]
+    if rows.x_variance[:, k].any():
+        # The patient's value is known; the mean it is measured from is the trial's.
+        return rows.x[:, k] + np.sqrt(rows.x_variance[:, k]) * position, 0.0
+    if predictor.assay_dependent:
+        return 0.0, 1.0
+    if rows.new_trial[0]:
+        return between_trial_sd(predictor) * position, 1.0
+    return _for_each_trial(_known_trial_value(posterior, rows, k)), 1.0
+
+
 def _trial_probability(posterior: Posterior, rows: Rows, unseen: _UnseenTrials) -> np.ndarray:
     """Return (4 * draw, row) probabilities of rows alike, each draw in its own unseen trials."""
     new_trial, new_population = bool(rows.new_trial[0]), bool(rows.new_population[0])
@@ -269,20 +305,18 @@ def _trial_probability(posterior: Posterior, rows: Rows, unseen: _UnseenTrials) 
     slope = _for_each_trial(group.slope) + deviation[:, None, :]
     linear = linear + (deviation[:, None, :] * group.known).sum(axis=-1)
 
-    def value_in_trial(k: int) -> np.ndarray:
+    def rate_in_trial(k: int) -> np.ndarray:
         if not new_trial:
             return _for_each_trial(_known_trial_value(posterior, rows, k))
-        position = unseen.position[:, k, None]
-        if predictors[k].kind == "binary":
-            return unreported_rate(predictors[k], position)
-        return between_trial_sd(predictors[k]) * position
+        return unreported_rate(predictors[k], unseen.position[:, k, None])
 
     variance = np.zeros_like(linear)
-    for k in group.missing_continuous:
-        linear = linear + slope[..., k] * value_in_trial(k)
-        variance = variance + slope[..., k] ** 2
+    for k in group.uncertain_continuous:
+        value, own_variance = _cell_in_trial(posterior, rows, unseen, k)
+        linear = linear + slope[..., k] * value
+        variance = variance + slope[..., k] ** 2 * own_variance
     total = np.zeros_like(linear)
-    for weight, centred in _patterns(group, predictors, value_in_trial):
+    for weight, centred in _patterns(group, predictors, rate_in_trial):
         mean = linear
         for k, value in centred.items():
             mean = mean + slope[..., k] * value

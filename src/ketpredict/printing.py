@@ -22,7 +22,7 @@ from ketpredict.wording import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_LABELS = ("participant", "trial", "population", "arm", "hours")
+_LABELS = ("participant", "population", "arm")
 _MOST_ROWS = 40
 _SECTION_COLUMNS = {
     "\nArm": 24,
@@ -91,27 +91,27 @@ def prediction_print(predictions: pd.DataFrame, patients: pd.DataFrame | None = 
     Parameters
     ----------
     patients : DataFrame, optional
-        The patients' own table; its first label columns name the rows.
+        The patients' own table; participant, population and arm name the rows.
     """
-    labels = [] if patients is None else [name for name in _LABELS if name in patients][:3]
+    labels = [] if patients is None else [name for name in _LABELS if name in patients]
+    first = [] if "participant" in labels else ["Row"]
     printed = new_table(
-        "Row",
+        *first,
         *(name.capitalize() for name in labels),
         "Response",
         "in one\ntrial",
         "average\nof trials",
         "Setting",
-        numbers_from=1 + len(labels),
+        numbers_from=len(first) + len(labels),
     )
     left_aligned(printed.columns[-1])
+    printed.columns[-1].min_width = 12
     for place, row in enumerate(predictions.head(_MOST_ROWS).to_dict("records")):
-        own = (
-            [] if patients is None else [_cell(name, patients[name].iloc[place]) for name in labels]
-        )
+        own = [str(place + 1)] if first else []
+        if patients is not None:
+            own += [_cell(name, patients[name].iloc[place]) for name in labels]
         mark = " †" if row["extrapolation"] else ""
-        printed.add_row(
-            str(place + 1), *own, *probability_cells(row), f"{setting_words(row['setting'])}{mark}"
-        )
+        printed.add_row(*own, *probability_cells(row), f"{setting_words(row['setting'])}{mark}")
     if len(predictions) > _MOST_ROWS:
         printed.caption = f"and {len(predictions) - _MOST_ROWS} more rows; --output writes all"
     return printed

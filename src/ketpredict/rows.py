@@ -14,6 +14,7 @@ import numpy as np
 
 from ketpredict.errors import DataError
 from ketpredict.horizon import horizon_basis
+from ketpredict.marginal import between_trial_sd
 from ketpredict.posterior import Posterior
 from ketpredict.spec import (
     FULL_THRESHOLD,
@@ -37,7 +38,13 @@ class Rows:
     Parameters
     ----------
     x : ndarray of shape (row, predictor)
-        Reference scale; NaN where missing. Binary predictors are centred.
+        Reference scale; NaN where missing. Binary predictors are centred; so are assay-dependent
+        ones, on the trial's mean. Where that mean is not known, `x` is what the value says about
+        the distance from it, shrunk by ``1 / (1 + between_trial_sd**2)``.
+    x_variance : ndarray of shape (row, predictor)
+        Uncertainty of a distance from an unknown trial mean; 0 elsewhere.
+    x_reported : ndarray of shape (row, predictor)
+        Reference scale, not centred, for comparison with the range of the evidence.
     new_trial, new_population : ndarray of bool, shape (row,)
     """
 
@@ -51,6 +58,8 @@ class Rows:
     study_terms: np.ndarray
     threshold_shift: np.ndarray
     x: np.ndarray
+    x_variance: np.ndarray
+    x_reported: np.ndarray
     new_trial: np.ndarray
     new_population: np.ndarray
 
@@ -100,6 +109,10 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
     for k, predictor in enumerate(posterior.predictors):
         if predictor.name in table:
             x[:, k] = predictor.to_scale(_numbers(table[predictor.name], np.nan, n_rows))
+    reported, x_variance = x.copy(), np.zeros_like(x)
+    for k, predictor in enumerate(posterior.predictors):
+        if predictor.assay_dependent:
+            x[:, k], x_variance[:, k] = _from_trial_mean(posterior, x[:, k], trial_idx, k)
     return Rows(
         population_idx=population_idx,
         trial_idx=trial_idx,
@@ -111,6 +124,8 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
         study_terms=np.zeros((n_rows, len(STUDY_TERMS))),
         threshold_shift=shift,
         x=x,
+        x_variance=x_variance,
+        x_reported=reported,
         new_trial=trial_idx == len(coords["trial"]),
         new_population=population_idx == len(coords["population"]),
     )
@@ -171,6 +186,22 @@ def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
         )
 
 
+def _from_trial_mean(
+    posterior: Posterior, x: np.ndarray, trial_idx: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an assay-dependent value's distance from its trial's mean, and its uncertainty.
+
+    With patients ``N(mean, 1)`` around trial means ``N(0, s^2)``, the distance given the value
+    alone is ``N(x / (1 + s^2), s^2 / (1 + s^2))``.
+    """
+    padded = np.append(posterior.trial_values[:, k], np.nan)
+    mean = padded[trial_idx]
+    spread = between_trial_sd(posterior.predictors[k]) ** 2
+    unknown = np.isnan(mean) & ~np.isnan(x)
+    distance = np.where(np.isnan(mean), x / (1.0 + spread), x - mean)
+    return distance, np.where(unknown, spread / (1.0 + spread), 0.0)
+
+
 def _thresholds(
     posterior: Posterior, table: Mapping[str, Any], n_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +210,8 @@ def _thresholds(
     if not shift.any():
         return shift, np.zeros(n_rows, dtype=int)
     scales = posterior.coords["scale"]
-    named = table.get("scale")
-    labels = ["" if named is None or _is_missing(v) else str(v) for v in (named or [""] * n_rows)]
+    named = [None] * n_rows if table.get("scale") is None else list(table["scale"])
+    labels = ["" if _is_missing(value) else str(value) for value in named]
     wrong = sorted({label for label, s in zip(labels, shift, strict=True) if s} - set(scales))
     if wrong:
         raise DataError(

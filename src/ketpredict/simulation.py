@@ -22,6 +22,8 @@ from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.prior import draw_prior
 from ketpredict.spec import ModelSpec, load_spec
 
+_TRIAL_MEAN = "trial mean of "
+
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
@@ -115,7 +117,7 @@ def simulate(
     people["response"] = (linear + rng.normal(size=len(people)) > 0).astype(float)
     is_published = people["trial_number"].to_numpy() >= trials - published_trials
     published = _publish(people[is_published], references)
-    given = people[~is_published].drop(columns="trial_number").reset_index(drop=True)
+    given = _without_hidden(people[~is_published]).reset_index(drop=True)
     for name in predictors:
         given.loc[rng.random(len(given)) < missing, name] = np.nan
     labels = {
@@ -151,24 +153,30 @@ def _people(
             }
         )
         for name, predictor in references.items():
-            frame[name] = _values(predictor, count, rng)
+            frame[name], frame[f"{_TRIAL_MEAN}{name}"] = _values(predictor, count, rng)
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
-def _values(predictor: Predictor, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one trial's values of a predictor, its own mean or rate drawn first."""
+def _values(predictor: Predictor, count: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return one trial's values of a predictor, and the trial's mean on the reference scale."""
     position = rng.normal()
     if predictor.kind == "binary":
-        return (rng.random(count) < unreported_rate(predictor, position)).astype(float)
+        return (rng.random(count) < unreported_rate(predictor, position)).astype(float), 0.0
     mean = between_trial_sd(predictor) * position
     values = predictor.from_scale(mean + rng.normal(size=count))
-    return np.clip(values, predictor.low, predictor.high)
+    return np.clip(values, predictor.low, predictor.high), mean
+
+
+def _without_hidden(people: pd.DataFrame) -> pd.DataFrame:
+    """Return what a trial would publish: no truth, no numbering of ours."""
+    hidden = [name for name in people if str(name).startswith(_TRIAL_MEAN)]
+    return people.drop(columns=["trial_number", *hidden])
 
 
 def _skeleton(spec: ModelSpec, people: pd.DataFrame, references: Mapping[str, Predictor]) -> Design:
     """Return a design with all labels, to draw parameters for; its outcomes are place-holders."""
-    table = people.drop(columns="trial_number").assign(response=0.0)
+    table = _without_hidden(people).assign(response=0.0)
     evidence = make_evidence(
         participants=table, references=references, predictors=tuple(references)
     )
@@ -220,7 +228,10 @@ def _linear_predictor(
             + parameters["population_slope"][population_idx, k]
             + parameters["trial_slope"][trial, k]
         )
-        linear = linear + slope * predictor.to_scale(people[predictor.name].to_numpy())
+        value = predictor.to_scale(people[predictor.name].to_numpy())
+        if predictor.assay_dependent:
+            value = value - people[f"{_TRIAL_MEAN}{predictor.name}"].to_numpy()
+        linear = linear + slope * value
     return np.asarray(linear, dtype=float)
 
 

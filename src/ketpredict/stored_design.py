@@ -50,4 +50,5 @@ def design_of(posterior: Posterior) -> Design:
         pattern_unit=arrays["pattern_unit"],
         pattern_value=arrays["pattern_value"],
         unreported=arrays["unreported_cell"],
+        trial_values=posterior.trial_values,
     )

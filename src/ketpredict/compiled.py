@@ -1,0 +1,224 @@
+"""NUTS by nutpie on the compiled kernel: the fast road from a design to draws.
+
+The only file that knows nutpie's internals. nutpie runs a model through two C functions, the log
+density with its gradient and the expansion of a draw; it has no public door for them, so that its
+version is pinned and ``tests/test_compiled.py`` holds this file to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+import xarray as xr
+from nutpie import _lib, sample
+from nutpie.sample import CompiledModel
+
+from ketpredict import kernel
+from ketpredict.design import Design
+from ketpredict.layout import Layout, expand, lay_out
+from ketpredict.parameter_dims import parameter_dims
+
+_POINT, _PLACE = "point", "place"
+_BAD_DENSITY = 4
+
+_DENSITY_SIGNATURE = numba.types.int64(
+    numba.types.uint64,
+    numba.types.CPointer(numba.types.double),
+    numba.types.CPointer(numba.types.double),
+    numba.types.CPointer(numba.types.double),
+    numba.types.CPointer(numba.types.double),
+)
+_EXPAND_SIGNATURE = numba.types.int64(
+    numba.types.uint64,
+    numba.types.uint64,
+    numba.types.CPointer(numba.types.double),
+    numba.types.CPointer(numba.types.double),
+    numba.types.CPointer(numba.types.double),
+)
+
+
+def _density(dimensions: Any, point_: Any, gradient_: Any, density_: Any, numbers_: Any) -> int:
+    """Call the kernel; anything but a finite density tells nutpie that the step diverged."""
+    point = numba.carray(point_, (dimensions,))
+    gradient = numba.carray(gradient_, (dimensions,))
+    total = int(numba.carray(numbers_, (1,))[0])
+    numbers = numba.carray(numbers_, (total,))[1:]
+    value = kernel.log_density(point, gradient, numbers)
+    numba.carray(density_, (1,))[0] = value
+    if not math.isfinite(value):
+        return _BAD_DENSITY
+    return 0
+
+
+def _copy(dimensions: Any, expanded: Any, point_: Any, out_: Any, numbers_: Any) -> int:
+    """Keep the point as it is: parameters are expanded for all draws at once, in NumPy."""
+    point = numba.carray(point_, (dimensions,))
+    out = numba.carray(out_, (expanded,))
+    for i in range(dimensions):
+        out[i] = point[i]
+    return 0
+
+
+@functools.cache
+def _functions() -> tuple[Any, Any]:
+    """Return both C functions, from the disk cache where one can be kept."""
+    try:
+        return (
+            numba.cfunc(_DENSITY_SIGNATURE, cache=True)(_density),
+            numba.cfunc(_EXPAND_SIGNATURE, cache=True)(_copy),
+        )
+    except RuntimeError:
+        # No folder to keep compiled code in, as in a read-only installation.
+        return numba.cfunc(_DENSITY_SIGNATURE)(_density), numba.cfunc(_EXPAND_SIGNATURE)(_copy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model(CompiledModel):  # type: ignore[misc]
+    """What nutpie samples: addresses of two functions and of one array of numbers."""
+
+    layout: Layout
+    start: np.ndarray
+    memory: np.ndarray
+
+    @property
+    def n_dim(self) -> int:
+        return self.layout.n_dimensions
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {_POINT: (self.n_dim,)}
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        return {_PLACE: pd.RangeIndex(self.n_dim)}
+
+    def _make_sampler(
+        self,
+        settings: Any,
+        init_mean: Any,
+        cores: Any,
+        progress_type: Any,
+        extra_callback: Any,
+        extra_callback_rate: Any,
+        store: Any,
+    ) -> Any:
+        model = self._make_model(init_mean)
+        return _lib.PySampler.from_pymc(
+            settings, cores, model, progress_type, extra_callback, extra_callback_rate, store
+        )
+
+    def _make_model(self, init_mean: Any) -> Any:
+        density, copy = _functions()
+        address = self.memory.ctypes.data
+        sizes, dims = {_PLACE: self.n_dim}, {_POINT: (_PLACE,)}
+        variables = _lib.PyVariable.new_variables(
+            [_POINT], ["float64"], [(self.n_dim,)], sizes, dims
+        )
+        return _lib.PyMcModel(
+            _lib.LogpFunc(density.address, address, self),
+            _lib.ExpandFunc(self.n_dim, self.n_dim, copy.address, address, self),
+            variables,
+            self.n_dim,
+            sizes,
+            self.coords,
+            self._initial_point,
+            None,
+        )
+
+    def _initial_point(self, seed: int) -> np.ndarray:
+        """Return a start around the centre of the prior."""
+        return self.start + np.random.default_rng(seed).uniform(-1.0, 1.0, self.n_dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledDensity:
+    """A design made ready for :func:`draw_compiled`."""
+
+    design: Design
+    model: _Model
+
+
+def compile_design(design: Design) -> CompiledDensity:
+    """Return the compiled density of a design.
+
+    Raises
+    ------
+    AttributeError, TypeError
+        nutpie's internals are not those that this file was written for.
+    """
+    layout = lay_out(design)
+    memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
+    start = _centre(design, layout)
+    model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
+    model._make_model(None)  # a trial: a stranger's nutpie must fail here, not in the middle
+    return CompiledDensity(design, model)
+
+
+def draw_compiled(
+    density: CompiledDensity,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int | None,
+    target_accept: float,
+    seed: int,
+    progressbar: bool,
+) -> xr.DataTree:
+    """Return posterior draws of a design.
+
+    Returns
+    -------
+    DataTree
+        Groups ``posterior``, with the variables and dimensions of the graph's posterior but for
+        the standard normals behind its effects, and ``sample_stats``.
+    """
+    design, layout = density.design, density.model.layout
+    tree = sample(
+        density.model,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        target_accept=target_accept,
+        progress_bar=progressbar,
+        save_warmup=False,
+    )
+    points = tree["posterior"][_POINT].to_numpy()
+    dims, coords = parameter_dims(design)
+    parameters = expand(design, layout, points)
+    posterior = xr.Dataset(
+        {name: (("chain", "draw", *dims[name]), values) for name, values in parameters.items()},
+        coords={
+            dim: labels
+            for dim, labels in coords.items()
+            if any(dim in dims[name] for name in parameters)
+        },
+    )
+    return xr.DataTree.from_dict(
+        {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()}
+    )
+
+
+def _centre(design: Design, layout: Layout) -> np.ndarray:
+    """Return the middle of the prior in the unconstrained space."""
+    priors = design.spec.priors
+    centre = np.zeros(layout.n_dimensions)
+    for name, first in layout.start.items():
+        if name not in priors:
+            continue
+        prior = priors[name]
+        if prior.kind == "half_normal":
+            centre[first] = math.log(prior.values[0])
+        elif prior.kind == "beta":
+            centre[first] = math.log(prior.values[0] / prior.values[1])
+        elif prior.kind in ("normal", "log_normal"):
+            centre[first : first + layout.size[name]] = prior.values[0]
+    return centre

@@ -1,0 +1,288 @@
+"""The command line: what it writes, what it refuses before any work, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import ketpredict
+from ketpredict.classifier import KetamineResponseClassifier
+from ketpredict.cli import app
+from ketpredict.errors import ConvergenceError
+
+PATIENTS = (
+    "participant,population,bmi,arm\na,unipolar_depression,30,ketamine\nb,elsewhere,,saline\n"
+)
+
+
+@pytest.fixture
+def run():
+    runner = CliRunner()
+
+    def invoke(*words):
+        return runner.invoke(app, [str(word) for word in words])
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def fit_file(published_fit, tmp_path_factory):
+    """Return a saved fit that says of itself that it converged."""
+    posterior = published_fit.fit_
+    diagnostics = {**posterior.facts["diagnostics"], "problems": [], "rhat": 1.0}
+    diagnostics |= {"ess_bulk": 900.0, "ess_tail": 900.0, "divergences": 0}
+    facts = {**posterior.facts, "diagnostics": diagnostics}
+    path = tmp_path_factory.mktemp("fit") / "fit.nc"
+    return dataclasses.replace(posterior, facts=facts).save(path)
+
+
+@pytest.fixture(scope="session")
+def bad_fit_file(published_fit, tmp_path_factory):
+    posterior = published_fit.fit_
+    diagnostics = {**posterior.facts["diagnostics"], "problems": ["R-hat above 1.01: intercept"]}
+    facts = {**posterior.facts, "diagnostics": diagnostics}
+    path = tmp_path_factory.mktemp("bad") / "bad.nc"
+    return dataclasses.replace(posterior, facts=facts).save(path)
+
+
+@pytest.fixture
+def patients(tmp_path):
+    path = tmp_path / "patients.csv"
+    path.write_text(PATIENTS)
+    return path
+
+
+@pytest.fixture
+def no_sampling(monkeypatch, published_fit):
+    """Make ``fit`` return at once with a fit made before, and keep what it was asked for."""
+    asked = {}
+
+    def fit(self, X=None, y=None):
+        asked.update(self.get_params(), X=X, self=self)
+        self.fit_ = published_fit.fit_
+        return self
+
+    monkeypatch.setattr(KetamineResponseClassifier, "fit", fit)
+    return asked
+
+
+@pytest.fixture
+def never_fit(monkeypatch):
+    def fit(self, X=None, y=None):
+        raise AssertionError("the fit started")
+
+    monkeypatch.setattr(KetamineResponseClassifier, "fit", fit)
+
+
+def one_line(result, status=2):
+    """Return the only line on standard error; the command must have ended with `status`."""
+    assert result.exit_code == status, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("ketpredict: error: ")
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def test_version_and_help(run):
+    assert run("--version").stdout == f"ketpredict {ketpredict.__version__}\n"
+    text = run("--help").stdout
+    for command in ("fit", "predict", "check", "demo"):
+        assert command in text
+    assert "not for treatment" in text
+    assert run().exit_code == 0
+
+
+def test_predict_prints_both_intervals(run, patients, fit_file):
+    result = run("predict", patients, "--fit", fit_file)
+    assert result.exit_code == 0
+    for words in ("in one", "average", "new trial", "Elsewhere", "not for treatment"):
+        assert words in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_writes_what_the_estimator_says(run, patients, fit_file, tmp_path, suffix):
+    output = tmp_path / f"out.{suffix}"
+    result = run("predict", patients, "--fit", fit_file, "--output", output, "--prob", "0.8")
+    assert result.exit_code == 0
+    assert str(output) in result.stdout
+    found = pd.read_csv(output) if suffix == "csv" else pd.read_parquet(output)
+    assert list(found["participant"]) == ["a", "b"]
+    classifier = ketpredict.load(fit_file)
+    table = pd.read_csv(patients)
+    assert found["probability"].to_numpy() == pytest.approx(classifier.predict_proba(table)[:, 1])
+    limits = found[["trial_lower", "trial_upper"]].to_numpy()
+    assert limits == pytest.approx(classifier.predict_interval(table, prob=0.8))
+
+
+def test_predict_reads_parquet(run, patients, fit_file, tmp_path):
+    source = tmp_path / "patients.parquet"
+    pd.read_csv(patients).to_parquet(source)
+    assert run("predict", source, "--fit", fit_file).exit_code == 0
+
+
+def test_predict_repeats_that_a_fit_did_not_converge(run, patients, bad_fit_file):
+    result = run("predict", patients, "--fit", bad_fit_file)
+    assert result.exit_code == 0
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("ketpredict: warning: This saved fit did not converge")
+    strict = run("predict", patients, "--fit", bad_fit_file, "--strict")
+    assert "did not converge" in one_line(strict, status=1)
+
+
+def test_predict_says_where_it_extrapolates(run, fit_file, tmp_path):
+    source = tmp_path / "ocd.csv"
+    source.write_text("population,bmi\nocd,30\n")
+    result = run("predict", source, "--fit", fit_file)
+    assert "†" in result.stdout
+    assert "reported only at 168 h" in " ".join(result.stdout.split())
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["predict", "{here}/nowhere.csv", "--fit", "{fit}"], "There is no file"),
+        (["predict", "{here}/patients.csv", "--fit", "{here}/no.nc"], "cannot be read"),
+        (["predict", "{here}/patients.csv", "--fit", "{here}/patients.csv"], "not a whole"),
+        (["predict", "{here}/patients.csv"], "--fit"),
+        (["predict", "{here}/patients.csv", "--fit", "{fit}", "--prob", "1.5"], "--prob is 1.5"),
+        (["predict", "{here}/patients.csv", "--fit", "{fit}", "--output", "a.xlsx"], ".parquet"),
+        (["predict", "{here}/typo.csv", "--fit", "{fit}"], "BMI "),
+        (["check", "{here}/no.nc"], "cannot be read"),
+        (["fit", "--output", "{here}/no/fit.nc"], "no folder"),
+        (["fit", "--output", "{here}/fit.pkl"], "expected a name ending in .nc"),
+        (["fit", "--output", "{here}"], "expected a name ending in .nc"),
+        (["fit", "--output", "{here}/f.nc", "--evidence", "mine"], "'published' or 'none'"),
+        (["fit", "{here}/gone.csv", "--output", "{here}/f.nc"], "There is no file"),
+        (["fit"], "--output"),
+        (["fit", "--output", "{here}/f.nc", "--draws", "many"], "--draws"),
+        (["demo", "--output", "{here}/patients.csv"], "cannot be made"),
+        (["dance"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_fit(run, patients, fit_file, never_fit, words, expected):
+    (patients.parent / "typo.csv").write_text("population,BMI \nocd,30\n")
+    filled = [word.format(here=patients.parent, fit=fit_file) for word in words]
+    assert expected in one_line(run(*filled))
+    assert not (patients.parent / "f.nc").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [["--draws", "0"], ["--model", "nonesuch"], ["--target-accept", "2"]]
+)
+def test_bad_settings_are_refused_before_compiling(run, tmp_path, option):
+    one_line(run("fit", "--output", tmp_path / "fit.nc", *option))
+
+
+def test_bad_patients_are_refused_before_compiling(run, tmp_path):
+    source = tmp_path / "patients.csv"
+    source.write_text("population,bmi,response\nocd,30,7\n")
+    assert "response" in one_line(run("fit", source, "--output", tmp_path / "fit.nc"))
+
+
+def test_fit_hands_its_options_over_and_saves(run, patients, tmp_path, no_sampling):
+    output = tmp_path / "fit.nc"
+    result = run(
+        "fit", patients, "--output", output, "--evidence", "none", "--predictors", "bmi, age",
+        "--trial", "study", "--seed", 7, "--draws", 20, "--tune", 30, "--chains", 2,
+        "--target-accept", "0.9", "--inference", "pymc", "--strict",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert list(no_sampling["X"]["participant"]) == ["a", "b"]
+    expected = {
+        "evidence": None, "predictors": ["bmi", "age"], "trial": "study", "arm": "arm",
+        "random_state": 7, "draws": 20, "tune": 30, "chains": 2, "target_accept": 0.9,
+        "inference": "pymc", "strict": True, "progressbar": False,
+    }  # fmt: skip
+    assert {name: no_sampling[name] for name in expected} == expected
+    loaded = ketpredict.load(output)
+    assert loaded.fit_.n_draws == 400
+    assert dict(loaded.posterior_["constant_data"].sizes) == dict(
+        no_sampling["self"].posterior_["constant_data"].sizes
+    )
+    assert "not for treatment" in result.stdout
+
+
+def test_a_strict_fit_that_did_not_converge_ends_with_1(run, tmp_path, monkeypatch):
+    def fit(self, X=None, y=None):
+        raise ConvergenceError("This fit did not converge.")
+
+    monkeypatch.setattr(KetamineResponseClassifier, "fit", fit)
+    one_line(run("fit", "--output", tmp_path / "fit.nc", "--strict"), status=1)
+    assert not (tmp_path / "fit.nc").exists()
+
+
+def test_check_passes_and_fails(run, fit_file, bad_fit_file, tmp_path):
+    good = run("check", fit_file, "--output", tmp_path / "pictures")
+    assert good.exit_code == 0, good.output
+    assert "known trial" in good.stdout
+    assert (tmp_path / "pictures" / "posterior_predictive_check.png").is_file()
+    bad = run("check", bad_fit_file)
+    assert bad.exit_code == 1
+    assert "convergence: FAILED" in bad.stdout
+
+
+def test_check_as_json(run, fit_file, bad_fit_file):
+    assert json.loads(run("check", fit_file, "--json").stdout)["passed"] is True
+    result = run("check", bad_fit_file, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["gates"][0]["passed"] is False
+
+
+def test_demo_prints_its_report_and_writes_its_files(run, tmp_path, no_sampling):
+    folder = tmp_path / "new" / "demo"
+    result = run("demo", "--output", folder, "--draws", 20, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    assert no_sampling["draws"] == 20
+    assert no_sampling["random_state"] == 3
+    assert sorted(entry.name for entry in folder.iterdir()) == [
+        "demo.nc",
+        "forest.png",
+        "posterior_predictive_check.png",
+    ]
+    words = " ".join(result.stdout.split())
+    assert "17 trials: 28 published arms with 1111 people, and 31 patients" in words
+    assert "128 published predictor effects carried, not fitted" in words
+    assert "What this version leaves out" in words
+    assert words.endswith("For research; not for treatment decisions.")
+    assert max(len(line) for line in result.stdout.splitlines() if "Written" not in line) <= 80
+
+
+def test_a_real_process_ends_with_its_status_and_no_traceback(patients, fit_file, tmp_path):
+    output = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "ketpredict", "predict", str(patients), "--fit", str(fit_file)]
+    done = subprocess.run(
+        [*command, "--output", str(output)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(pd.read_csv(output)["participant"]) == ["a", "b"]
+    failed = subprocess.run(
+        [*command, "--output", str(tmp_path / "no" / "out.csv")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("ketpredict: error: There is no folder")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_help_loads_no_heavy_library():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from ketpredict.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print(sorted({'numpy', 'pandas', 'pymc', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

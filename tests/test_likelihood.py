@@ -188,19 +188,33 @@ def test_a_rate_as_a_normal_mean_would_fail():
 
 
 def test_summaries_of_a_lognormal_predictor_are_moments_on_its_own_scale():
-    """An arm's mean and SD of BDNF in ng/mL describe log-normal patients."""
+    """An arm's mean and SD of the delta sleep ratio describe log-normal patients."""
     references = load_predictors()
-    table = pd.DataFrame([{**ARM, "n": 40, "responders": 17, "bdnf_mean": 12.0, "bdnf_sd": 7.0}])
-    design = design_of(table, None, load_spec("published"), ("bdnf",))
+    table = pd.DataFrame(
+        [
+            {
+                **ARM,
+                "n": 40,
+                "responders": 17,
+                "delta_sleep_ratio_mean": 1.2,
+                "delta_sleep_ratio_sd": 0.7,
+            }
+        ]
+    )
+    design = design_of(table, None, load_spec("published"), ("delta_sleep_ratio",))
     parameters = {name: np.zeros_like(value) for name, value in prior_parameters(design, 1).items()}
     parameters["improvement_sd"] += 31.0
     parameters["prognostic_slope"] += 0.9
     rng = np.random.default_rng(4)
-    log_variance = np.log1p((7.0 / 12.0) ** 2)
-    patients = rng.lognormal(np.log(12.0) - log_variance / 2, np.sqrt(log_variance), 2_000_000)
-    assert patients.mean() == pytest.approx(12.0, abs=0.02)
-    assert patients.std() == pytest.approx(7.0, abs=0.05)
-    brute = ndtr(0.9 * (np.log(patients) - references["bdnf"].centre) / references["bdnf"].scale)
+    log_variance = np.log1p((0.7 / 1.2) ** 2)
+    patients = rng.lognormal(np.log(1.2) - log_variance / 2, np.sqrt(log_variance), 2_000_000)
+    assert patients.mean() == pytest.approx(1.2, abs=0.02)
+    assert patients.std() == pytest.approx(0.7, abs=0.05)
+    brute = ndtr(
+        0.9
+        * (np.log(patients) - references["delta_sleep_ratio"].centre)
+        / references["delta_sleep_ratio"].scale
+    )
     ours = probability(design, parameters)[0, 0]
     assert abs(ours - brute.mean()) < 4 * brute.std() / np.sqrt(len(brute))
 

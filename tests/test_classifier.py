@@ -139,6 +139,7 @@ def test_not_fitted():
         ({}, {"bmi": [20, 30]}, [0, 1, 1], "X has 2 rows and y has 3"),
         ({}, {"bmi": [20, 30], "response": [0, 1]}, [0, 1], "leave one of them out"),
         ({"evidence": None}, None, None, "nothing to fit"),
+        ({}, {"bmi": [20, 30]}, None, "X has no outcome"),
         ({"draws": 0}, None, None, "draws is 0"),
         ({"target_accept": 1.2}, None, None, "target_accept is 1.2"),
         ({"model": "nonsense"}, None, None, "no 'nonsense.toml'"),
@@ -186,3 +187,39 @@ def test_the_model_is_a_pymc_model_also_after_loading(published_fit, tmp_path):
     assert observed.sum() == published_fit.fit_.groups["observed_data"]["responders"].sum()
     table = pd.DataFrame({"population": ["ocd", None], "bmi": [25.0, np.nan]})
     assert np.array_equal(loaded.predict_proba(table), published_fit.predict_proba(table))
+
+
+def test_a_known_trial_brings_its_population_and_its_design(published_fit, rough_predictions):
+    alone = pd.DataFrame({"trial": ["murrough_2013", "mathew_2010"]})
+    full = alone.assign(population="unipolar_depression")
+    assert published_fit.predict_settings(alone).tolist() == ["known trial"] * 2
+    assert np.array_equal(published_fit.predict_proba(alone), published_fit.predict_proba(full))
+    # mathew_2010 was open label: its own rate (17 of 26) is open label, too.
+    blinded = full.assign(blinding="double_blind")
+    own, as_blinded = (published_fit.predict_proba(table)[:, 1] for table in (full, blinded))
+    assert own[0] == as_blinded[0]
+    assert own[1] > as_blinded[1] + 0.02
+    with pytest.raises(kp.DataError, match=r"trial 'm\w+' is of population unipolar_depression"):
+        published_fit.predict_proba(alone.assign(population="ptsd"))
+
+
+def test_another_spelling_of_a_label_is_not_a_new_one(classifier):
+    with pytest.raises(kp.DataError, match="'Unipolar' looks like 'unipolar'"):
+        classifier.predict_proba(PATIENTS.assign(population="Unipolar"))
+
+
+def test_an_array_without_names_is_refused(classifier):
+    with pytest.raises(kp.DataError, match="no names"):
+        classifier.predict_proba(np.array([[24.0, 1.0]]))
+
+
+def test_a_loaded_estimator_describes_itself(tmp_path):
+    posterior = handmade_posterior()
+    facts = {**posterior.facts, "estimator": {"model": "published", "evidence": None, "draws": 77}}
+    posterior = dataclasses.replace(posterior, facts=facts)
+    parameters = kp.load(posterior.save(tmp_path / "fit.nc")).get_params()
+    assert (parameters["model"], parameters["evidence"], parameters["draws"]) == (
+        "published",
+        None,
+        77,
+    )

@@ -140,3 +140,14 @@ def test_assay_dependent_levels_are_centred_on_their_trial():
     assert design.trial_values[0, 0] == pytest.approx(scaled.mean())
     # A trial that does not report it has no level to say anything with: no parameter.
     assert len(design_of(["bdnf"], participants=patients(response=[1, 0])).unreported) == 0
+
+
+def test_a_log_scale_mean_without_sd_is_read_as_with_the_reference_sd():
+    predictor = REFERENCES["delta_sleep_ratio"]
+    mean = 1.3
+    sd = mean * np.sqrt(np.expm1(predictor.scale**2))
+    names = ["delta_sleep_ratio"]
+    without = design_of(names, arms=arms(delta_sleep_ratio_mean=mean))
+    given = design_of(names, arms=arms(delta_sleep_ratio_mean=mean, delta_sleep_ratio_sd=sd))
+    assert without.units.value == pytest.approx(given.units.value)
+    assert without.units.variance == pytest.approx(given.units.variance)

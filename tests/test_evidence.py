@@ -134,7 +134,9 @@ def test_each_period_of_a_patient_keeps_the_row_nearest_to_the_reference():
 
 def test_patients_outside_the_window_are_an_error():
     patients = pd.DataFrame({"hours": [1000.0, 2000.0], "response": [1, 0]})
-    with pytest.raises(kp.DataError, match=r"horizon window, 4 to 168 hours"):
+    with pytest.raises(
+        kp.DataError, match=r"\(this trial\).*horizon window, 4 to 168 hours.*1000, 2000"
+    ):
         select_horizons(make_evidence(participants=patients), HORIZONS)
 
 
@@ -161,3 +163,19 @@ def test_the_digest_changes_with_any_cell():
     other = make_evidence(arms=pd.DataFrame([arm(responders=10)]))
     assert first.digest() == same.digest()
     assert first.digest() != other.digest()
+
+
+def test_response_is_read_at_the_row_s_own_threshold():
+    patients = pd.DataFrame(
+        {"improvement": [40.0, 40.0, 60.0], "threshold": [30.0, np.nan, 50.0], "scale": "CAPS_5"}
+    )
+    evidence = make_evidence(participants=patients)
+    assert evidence.participants["response"].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_own_patients_outside_the_window_are_not_lost_among_the_published():
+    own = make_evidence(
+        participants=pd.DataFrame({"trial": "mine", "hours": [336.0], "response": [1]})
+    )
+    with pytest.raises(kp.DataError, match=r"'mine'.*336"):
+        select_horizons(combine(own, load_evidence("published")), HORIZONS)

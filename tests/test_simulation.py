@@ -81,3 +81,5 @@ def test_impossible_requests():
         kp.simulate(trials=2, published_trials=3)
     with pytest.raises(kp.DataError, match="truth names gravity"):
         kp.simulate(truth={"gravity": 9.8})
+    with pytest.raises(kp.DataError, match="truth names slope"):
+        kp.simulate(truth={"slope": [0.3, 0.3]})  # a sum of parts: fix the parts

@@ -51,10 +51,10 @@ def arm_summary(arms: pd.DataFrame, predictor: Predictor) -> tuple[np.ndarray, n
         return rate, np.where(np.isnan(rate), np.nan, 0.0)
     mean, sd = column("mean"), column("sd")
     if predictor.transform == "log":
-        # Moments of a log-normal: the arm publishes them on the original scale.
-        ratio = np.where(np.isnan(sd), 0.0, sd / mean) ** 2
-        mean = mean / np.sqrt(1.0 + ratio)
-        sd = np.where(np.isnan(sd), np.nan, np.sqrt(np.log1p(ratio)))
+        # Moments of a log-normal: the arm publishes them on the original scale. Without an SD the
+        # reference's stands in, here as in the variance below.
+        log_variance = np.where(np.isnan(sd), predictor.scale**2, np.log1p((sd / mean) ** 2))
+        mean, sd = mean * np.exp(-log_variance / 2.0), np.sqrt(log_variance)
     on_scale = predictor.to_scale(mean)
     variance = np.where(np.isnan(sd), 1.0, (sd / predictor.scale) ** 2)
     return on_scale, np.where(np.isnan(on_scale), np.nan, variance)

@@ -135,7 +135,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         design, used = prepare(spec, evidence, references)
         announce(used.messages)
         self.fit_ = fit(design, used, settings, strict=self.strict)
-        self.fit_.facts["estimator"] = {name: getattr(self, name) for name in _LABELS}
+        self.fit_.facts["estimator"] = self._described()
         self._set_fitted_attributes(X)
         return self
 
@@ -198,8 +198,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
     @classmethod
     def from_posterior(cls, posterior: Posterior) -> KetamineResponseClassifier:
         """Return a fitted classifier for a posterior, without sampling."""
-        estimator = posterior.facts["estimator"]
-        classifier = cls(model=posterior.spec, **{n: estimator.get(n, n) for n in _LABELS})
+        known = cls().get_params()
+        described = {k: v for k, v in posterior.facts["estimator"].items() if k in known}
+        classifier = cls(**{"model": posterior.spec, **described})
         classifier.fit_ = posterior
         classifier._set_fitted_attributes(None)
         return classifier
@@ -210,6 +211,22 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
+
+    def _described(self) -> dict[str, Any]:
+        """Return the constructor's arguments that a file can hold; the rest takes its default.
+
+        An `Evidence` or a `ModelSpec` is not repeated: the fit carries what it used of them.
+        """
+        described = self.get_params()
+        if described["predictors"] is not None:
+            described["predictors"] = list(described["predictors"])
+        if isinstance(described["evidence"], Evidence):
+            described["evidence"] = None
+        if not isinstance(described["model"], str) or described["model"].endswith(".toml"):
+            del described["model"]
+        if not isinstance(described["random_state"], (int, type(None))):
+            described["random_state"] = None
+        return described
 
     def _settings(self) -> SamplerSettings:
         """Return the sampler's settings, checked."""
@@ -254,6 +271,11 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         for name in names:
             if name not in references:
                 references[name] = Predictor.from_column(name, checked.table[name].to_numpy())
+        if not checked.outcomes:
+            raise DataError(
+                "X has no outcome and y is missing; give y, or a column 'response' (0/1), "
+                "'improvement' (percent), or 'baseline_score' and 'endpoint_score'."
+            )
         own = make_evidence(
             participants=table,
             references=references,
@@ -321,6 +343,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             name="rows to predict",
         )
         columns = {name: checked.table[name].to_numpy() for name in checked.table}
+        _refuse_unrecognised(checked, references)
+        if checked.left_alone:
+            announce([f"Columns left alone: {', '.join(checked.left_alone)}."])
         rows = encode_rows(self.fit_, columns, len(checked.table))
         warn_extrapolation(self.fit_, rows)
         return rows
@@ -348,6 +373,19 @@ def load(path: str | Path) -> KetamineResponseClassifier:
         When predicting from a fit that did not converge.
     """
     return KetamineResponseClassifier.from_posterior(load_posterior(path))
+
+
+def _refuse_unrecognised(checked: Any, references: dict[str, Predictor]) -> None:
+    """Refuse a table none of whose columns means anything to the fit, such as a bare array."""
+    columns = set(checked.table)
+    recognised = columns - set(checked.left_alone) - set(references)
+    filled = [name for name in references if checked.table[name].notna().any()]
+    if checked.left_alone and not recognised and not filled:
+        raise DataError(
+            f"None of the columns ({', '.join(map(str, checked.left_alone[:5]))}) is a predictor "
+            f"of this fit ({', '.join(references)}) or a label such as population. An array has "
+            "no names: give a table with named columns."
+        )
 
 
 def _with_outcome(table: pd.DataFrame, y: Any) -> pd.DataFrame:

@@ -279,10 +279,15 @@ def _select_patient_horizons(evidence: Evidence, horizons: Horizons) -> pd.DataF
     nearest = distance.groupby(keys, dropna=False).transform("min")
     kept = np.isfinite(distance) & (distance == nearest)
     first = ~patients[kept].duplicated(["trial", "participant", "period", "arm"])
-    if not kept.any() or (~np.isfinite(nearest)).all():
+    lost = sorted(set(patients["trial"]) - set(patients.loc[kept, "trial"]))
+    if lost:
+        found = sorted(set(hours[patients["trial"].isin(lost)]))[:5]
         raise DataError(
-            f"No participant row lies in the horizon window, {low:g} to {high:g} hours; "
-            f"hours found: {sorted(set(hours))[:5]}."
+            f"Table 'participants': no row of trial {', '.join(map(repr, lost))} lies in the "
+            f"horizon window, {low:g} to {high:g} hours after a single dose (a repeated course: "
+            f"to {horizons.repeated_until:g}); hours found: "
+            f"{', '.join(f'{value:g}' for value in found)}. Give the hours after dosing, or name "
+            "the arm of the repeated course."
         )
     return patients[kept][first].reset_index(drop=True)
 
@@ -317,10 +322,12 @@ def _complete_participants(table: pd.DataFrame) -> pd.DataFrame:
     rows = pd.Series([f"row {i + 1}" for i in range(len(table))], index=table.index, dtype=object)
     identity = table.get("participant", rows)
     table["participant"] = identity.astype(object).where(identity.notna(), rows)
+    table = _complete_study(table)
     if "response" not in table:
         improvement = _improvement(table)
-        table["response"] = (improvement >= FULL_THRESHOLD).astype(float).where(improvement.notna())
-    return _complete_study(table)
+        responded = improvement >= table["threshold"]
+        table["response"] = responded.astype(float).where(improvement.notna())
+    return table
 
 
 def _improvement(table: pd.DataFrame) -> pd.Series:

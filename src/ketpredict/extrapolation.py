@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
 from ketpredict.errors import ExtrapolationWarning
 from ketpredict.posterior import Posterior
 from ketpredict.rows import Rows
+
+_OUTCOME = ("population_idx", "arm_idx", "threshold_shift", "scale_idx", "horizon_basis")
 
 
 def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
@@ -47,16 +50,19 @@ def _reported_as_asked(posterior: Posterior, rows: Rows) -> np.ndarray:
     units = posterior.groups.get("constant_data")
     if units is None:
         return np.zeros(len(rows), dtype=bool)
-    names = ("population_idx", "arm_idx", "threshold_shift")
-    held = {
-        (*(units[name][u] for name in names), *units["horizon_basis"][u])
-        for u in range(len(units["n"]))
-    }
-    asked = [
-        (*(getattr(rows, name)[i] for name in names), *rows.horizon_basis[i])
-        for i in range(len(rows))
-    ]
+    asked = _outcome_keys({name: getattr(rows, name) for name in _OUTCOME})
+    held = set(_outcome_keys(units))
     return np.array([key in held for key in asked], dtype=bool)
+
+
+def _outcome_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[float, ...]]:
+    """Return what identifies the outcome of each row: a scale counts where it shifts anything."""
+    scale = np.where(arrays["threshold_shift"] != 0, arrays["scale_idx"], -1)
+    columns = [arrays[name] for name in _OUTCOME[:3]]
+    return [
+        tuple(float(v) for v in row)
+        for row in np.column_stack([*columns, scale, arrays["horizon_basis"]])
+    ]
 
 
 def warn_extrapolation(posterior: Posterior, rows: Rows) -> None:

@@ -84,19 +84,25 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
     ----------
     table : mapping of str to array_like of shape (n_rows,)
         Predictor columns in their own units, and optionally ``trial``, ``population``, ``arm``,
-        ``hours``, ``threshold`` and ``scale``. Missing values and columns are legal; what they
-        stand for: an unseen trial, an unseen population, ketamine 0.5 mg/kg, the reference
-        horizon, 50 % improvement.
+        ``hours``, ``threshold``, ``scale``, ``blinding``, ``enriched`` and
+        ``added_antidepressant``. Missing values and columns are legal; what they stand for: an
+        unseen trial, the trial's population or else an unseen one, ketamine 0.5 mg/kg, the
+        reference horizon, 50 % improvement, and the design of the trial or else a double-blind
+        one. The hours of a repeated course are those of its arm term.
 
     Raises
     ------
     DataError
-        An arm, horizon, threshold or scale that the fit says nothing about.
+        An arm, horizon, threshold or scale that the fit says nothing about, a label that is
+        another spelling of a known one, or a trial in a population that it is not of.
     """
     coords, horizons = posterior.coords, posterior.spec.horizons
     trial_idx = _level_index(table.get("trial"), coords["trial"], UNNAMED_TRIAL, n_rows)
-    population_idx = _level_index(
-        table.get("population"), coords["population"], UNNAMED_POPULATION, n_rows
+    population_idx = _with_trial_population(
+        posterior,
+        trial_idx,
+        _level_index(table.get("population"), coords["population"], UNNAMED_POPULATION, n_rows),
+        _absent(table.get("population"), n_rows),
     )
     arm_idx = _arm_index(table.get("arm"), coords["arm"], n_rows)
     active = np.array([c == "active" for c in posterior.facts["arm_class"]], dtype=float)[arm_idx]
@@ -121,7 +127,7 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
         scale_idx=scale_idx,
         active=active,
         horizon_basis=basis,
-        study_terms=np.zeros((n_rows, len(STUDY_TERMS))),
+        study_terms=_study_terms(posterior, table, trial_idx, n_rows),
         threshold_shift=shift,
         x=x,
         x_variance=x_variance,
@@ -153,6 +159,7 @@ def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> n
     if values is None:
         return np.full(n_rows, otherwise)
     labels = np.asarray(values, dtype=object)
+    _refuse_other_spelling(labels, levels)
     return np.array(
         [
             otherwise if _is_missing(label) else position.get(str(label), len(levels))
@@ -160,6 +167,79 @@ def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> n
         ],
         dtype=int,
     )
+
+
+def _refuse_other_spelling(labels: np.ndarray, levels: list[str]) -> None:
+    """Refuse a label that differs from a known one in case, spaces or signs only.
+
+    Unknown trials and populations are legal, so that a misspelt one would become a new one.
+    """
+    known = {_plain(level): level for level in levels}
+    for row, label in enumerate(labels):
+        if _is_missing(label) or str(label) in levels:
+            continue
+        close = known.get(_plain(label))
+        if close is not None:
+            raise DataError(f"Row {row + 1}: '{label}' looks like '{close}'; write it so.")
+
+
+def _plain(label: Any) -> str:
+    return "".join(letter for letter in str(label).lower() if letter.isalnum())
+
+
+def _absent(values: Any, n_rows: int) -> np.ndarray:
+    if values is None:
+        return np.ones(n_rows, dtype=bool)
+    return np.array([_is_missing(value) for value in np.asarray(values, dtype=object)], dtype=bool)
+
+
+def _trial_facts(posterior: Posterior, name: str) -> list[set[Any]]:
+    """Return, for each trial of the fit, the values of an array of units; none if not kept."""
+    units = posterior.groups.get("constant_data", {})
+    found: list[set[Any]] = [set() for _ in posterior.coords["trial"]]
+    if name in units:
+        for trial, value in zip(units["trial_idx"], units[name].tolist(), strict=True):
+            found[int(trial)].add(tuple(value) if isinstance(value, list) else value)
+    return found
+
+
+def _with_trial_population(
+    posterior: Posterior, trial_idx: np.ndarray, population_idx: np.ndarray, absent: np.ndarray
+) -> np.ndarray:
+    """Return the populations, those left out filled in from a known trial of one population."""
+    result = population_idx.copy()
+    for trial, populations in enumerate(_trial_facts(posterior, "population_idx")):
+        here = trial_idx == trial
+        if len(populations) == 1:
+            result[here & absent] = next(iter(populations))
+        wrong = here & ~absent & ~np.isin(result, list(populations))
+        if populations and wrong.any():
+            names = ", ".join(posterior.coords["population"][int(p)] for p in sorted(populations))
+            raise DataError(
+                f"Row {int(np.flatnonzero(wrong)[0]) + 1}: trial "
+                f"'{posterior.coords['trial'][trial]}' is of population {names}, not of the one "
+                "given. Leave the population out, or the trial."
+            )
+    return result
+
+
+def _study_terms(
+    posterior: Posterior, table: Mapping[str, Any], trial_idx: np.ndarray, n_rows: int
+) -> np.ndarray:
+    """Return the study-level terms: the row's own, else the known trial's, else none."""
+    terms = np.zeros((n_rows, len(STUDY_TERMS)))
+    for trial, known in enumerate(_trial_facts(posterior, "study_terms")):
+        if len(known) == 1:
+            terms[trial_idx == trial] = next(iter(known))
+    blinding = table.get("blinding")
+    if blinding is not None:
+        given = ~_absent(blinding, n_rows)
+        is_open = np.array([str(value) == "open_label" for value in np.asarray(blinding, object)])
+        terms[given, 0] = is_open[given]
+    for k, name in enumerate(STUDY_TERMS[1:], start=1):
+        value = _numbers(table.get(name), np.nan, n_rows)
+        terms[:, k] = np.where(np.isnan(value), terms[:, k], value)
+    return terms
 
 
 def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
@@ -177,12 +257,13 @@ def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
 
 def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
     low, high = horizons.window
-    wrong = ~course & ((hours < low) | (hours > high))
+    last = horizons.repeated_until
+    wrong = np.where(course, hours > last, (hours < low) | (hours > high))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
             f"Column 'hours', row {row + 1}: {hours[row]:g}; the fit speaks of {low:g} to "
-            f"{high:g} hours after a single dose."
+            f"{high:g} hours after a single dose, and of repeated courses up to {last:g} hours."
         )
 
 
@@ -211,7 +292,8 @@ def _thresholds(
         return shift, np.zeros(n_rows, dtype=int)
     scales = posterior.coords["scale"]
     named = [None] * n_rows if table.get("scale") is None else list(table["scale"])
-    labels = ["" if _is_missing(value) else str(value) for value in named]
+    spelt = {_plain(scale): scale for scale in scales}
+    labels = ["" if _is_missing(value) else spelt.get(_plain(value), str(value)) for value in named]
     wrong = sorted({label for label, s in zip(labels, shift, strict=True) if s} - set(scales))
     if wrong:
         raise DataError(

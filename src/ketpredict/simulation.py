@@ -23,6 +23,20 @@ from ketpredict.prior import draw_prior
 from ketpredict.spec import ModelSpec, load_spec
 
 _TRIAL_MEAN = "trial mean of "
+_SETTABLE = (
+    "intercept",
+    "population_scale",
+    "population_effect",
+    "trial_scale",
+    "trial_effect",
+    "treatment_scale",
+    "treatment_deviation",
+    "arm_effect",
+    "prognostic_slope",
+    "predictive_slope",
+    "population_slope",
+    "trial_slope",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +99,10 @@ def simulate(
     predictors : sequence of str
         Known predictors.
     truth : mapping of str to array_like, optional
-        Parameters to fix, such as ``{"prognostic_slope": [0.5, 0.0], "trial_scale": 0.0}``; what
-        depends on them follows. The rest is drawn.
+        Parameters to fix, such as ``{"prognostic_slope": [0.5, 0.0], "trial_scale": 0.0}``:
+        intercept, arm effects, parts of slopes, and the scales or effects of populations and
+        trials (effects follow their scale). The rest is drawn from the prior. Every trial is
+        blinded, at 24 h and 50 %.
     missing : float
         Probability that a predictor's value is missing, for each patient.
     random_state : int or Generator, optional
@@ -187,10 +203,10 @@ def _fixed(
     drawn: dict[str, np.ndarray], truth: Mapping[str, Any], design: Design
 ) -> dict[str, np.ndarray]:
     """Return the parameters with some fixed, and those that depend on fixed scales rescaled."""
-    unknown = sorted(set(truth) - set(drawn))
+    unknown = sorted(set(truth) - set(_SETTABLE))
     if unknown:
         raise DataError(
-            f"truth names {', '.join(unknown)}; this model has {', '.join(sorted(drawn))}."
+            f"truth names {', '.join(unknown)}; what can be fixed: {', '.join(_SETTABLE)}."
         )
     parameters = dict(drawn)
     members = {

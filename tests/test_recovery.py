@@ -73,17 +73,21 @@ def test_parameters_come_back():
 
 
 @pytest.mark.slow
+# A fit with a divergence or two counts like any other: none is dropped.
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
 def test_intervals_cover_over_many_simulated_data_sets():
-    """90 % intervals of slopes and intercept cover within exact binomial bounds (99 %)."""
-    covered = []
-    for seed in range(30):
+    """90 % intervals cover within exact binomial bounds, at 1 % over both quantities together."""
+    covered = {"intercept": 0, "slope": 0}
+    simulations = 40
+    for seed in range(simulations):
         simulation = kp.simulate(
             trials=6, patients=25, published_trials=2, predictors=("bmi",), random_state=seed
         )
         draws = fit(simulation, seed).fit_.parameters
-        for name in ("intercept", "slope"):
+        for name in covered:
             low, high = np.quantile(draws[name], [0.05, 0.95], axis=0)
-            truth = simulation.truth[name]
-            covered.extend(np.atleast_1d((low <= truth) & (truth <= high)))
-    low, high = binom.interval(0.99, len(covered), 0.9)
-    assert low <= sum(covered) <= high
+            covered[name] += int(
+                np.all((low <= simulation.truth[name]) & (simulation.truth[name] <= high))
+            )
+    low, high = binom.interval(1 - 0.01 / len(covered), simulations, 0.9)
+    assert all(low <= count <= high for count in covered.values()), covered

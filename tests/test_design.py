@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import ketpredict as kp
+from ketpredict import parameter_dims
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import encode
 from ketpredict.evidence import load_evidence, make_evidence, select_horizons
@@ -42,18 +43,38 @@ def test_equal_patients_are_counted_and_order_is_nothing():
     shuffled = design_of(["bmi"], participants=table.iloc[[3, 1, 0, 2]])
     for field in dataclasses.fields(design.units):
         first, second = (getattr(d.units, field.name) for d in (design, shuffled))
-        assert np.array_equal(first, second), field.name
+        assert np.array_equal(first, second, equal_nan=True), field.name
 
 
-def test_patients_without_an_outcome_are_no_units():
-    design = design_of([], participants=patients(response=[1, np.nan, 0]))
+def test_patients_without_an_outcome_are_people_but_no_units():
+    table = patients(response=[1, np.nan, 0], bmi=[28.0, 34.0, np.nan])
+    design = design_of(["bmi"], participants=table)
     assert design.units.n.sum() == 2
+    assert design.people.weight.tolist() == [1.0, 1.0, 1.0]
+    assert design.people.value[:, 0].tolist()[:2] == [0.0, 1.0]
 
 
-def test_an_arm_is_its_mean_and_variance_on_the_reference_scale():
+def test_a_patient_with_two_periods_is_one_person():
+    table = patients(
+        participant=["a", "a", "b"], period=["1", "2", "1"], bmi=28.0, response=[1, 0, 1]
+    )
+    design = design_of(["bmi"], participants=table)
+    assert design.units.n.tolist() == [3.0]
+    assert design.people.weight.tolist() == [2.0]
+
+
+def test_an_arm_is_its_mean_and_sd_on_the_reference_scale():
     design = design_of(["bmi"], arms=arms(bmi_mean=31.0, bmi_sd=3.0))
     assert design.units.value.tolist() == [[0.5]]
-    assert design.units.variance.tolist() == [[0.25]]
+    assert design.units.sd.tolist() == [[0.5]]
+    assert design.units.weight.tolist() == [20.0]
+
+
+def test_people_behind_an_arm_s_summaries():
+    """Those randomised, and in a crossover trial only once for all its arms."""
+    assert design_of([], arms=arms(n_randomised=24)).units.weight.tolist() == [24.0]
+    both = pd.concat([arms(design="crossover"), arms(design="crossover", arm="saline")])
+    assert design_of([], arms=both).units.weight.tolist() == [10.0, 10.0]
 
 
 def test_moments_of_a_log_scale_predictor():
@@ -64,7 +85,7 @@ def test_moments_of_a_log_scale_predictor():
     design = design_of(["bdnf"], arms=arms(bdnf_mean=values.mean(), bdnf_sd=values.std()))
     expected = bdnf.to_scale(values)
     assert design.trial_values[0, 0] == pytest.approx(expected.mean(), abs=2e-3)
-    assert design.units.variance[0, 0] == pytest.approx(expected.var(), rel=5e-3)
+    assert design.units.sd[0, 0] == pytest.approx(expected.std(), rel=3e-3)
 
 
 def test_binary_rates_become_patterns():
@@ -75,16 +96,17 @@ def test_binary_rates_become_patterns():
     assert design.units.value.tolist() == [[0.3, 1.0]]
 
 
-def test_a_missing_cell_takes_the_trial_s_mean_or_becomes_its_parameter():
+def test_a_missing_cell_is_left_open_and_every_trial_has_a_mean():
     table = patients(bmi=[22.0, 34.0, np.nan], family_history_aud=np.nan, response=[1, 0, 0])
     design = design_of(["bmi", "family_history_aud"], participants=table)
-    assert design.unreported.tolist() == [[0, 1]]  # trial 0 says nothing of family history
-    missing = design.units.variance[:, 0] == 1.0
-    assert design.units.value[missing, 0].tolist() == [0.0]  # mean of 22 and 34 is 28
-    assert (design.units.unreported_idx[:, 0] == 1).all()
-    assert (design.units.unreported_idx[:, 1] == 0).all()
-    assert design.trial_values[0, 0] == pytest.approx(0.0)
+    assert np.isnan(design.units.value[:, 0]).sum() == 1
+    assert np.isnan(design.units.value[:, 1]).all()
+    assert design.cells.tolist() == [[0, 0], [0, 1]]  # reported cells first
+    assert design.n_reported == 1
+    assert design.mean_cell.tolist() == [[0, 1]]
+    assert design.trial_values[0, 0] == pytest.approx(0.0)  # mean of 22 and 34 is 28
     assert np.isnan(design.trial_values[0, 1])
+    assert len(design.pattern_unit) == 2 * len(design.units)
 
 
 def test_thresholds_and_repeated_courses():
@@ -131,15 +153,27 @@ def test_what_each_population_rests_on():
     assert ranges["bmi"]["low"] < 22 < 44 < ranges["bmi"]["high"]
 
 
-def test_assay_dependent_levels_are_centred_on_their_trial():
-    table = patients(bdnf=[8.0, 12.0, np.nan], response=[1, 0, 0])
-    design = design_of(["bdnf"], participants=table)
-    scaled = REFERENCES["bdnf"].to_scale([8.0, 12.0])
-    half = (scaled[1] - scaled[0]) / 2
-    assert sorted(design.units.value[:, 0]) == pytest.approx([-half, 0.0, half])
-    assert design.trial_values[0, 0] == pytest.approx(scaled.mean())
-    # A trial that does not report it has no level to say anything with: no parameter.
-    assert len(design_of(["bdnf"], participants=patients(response=[1, 0])).unreported) == 0
+def test_assay_dependent_levels_have_a_mean_for_each_assay():
+    table = patients(
+        bdnf=[8.0, 12.0, 25.0, np.nan],
+        bmi=[20.0, 30.0, np.nan, 25.0],
+        assay=["plasma", "plasma", "serum", None],
+        response=[1, 0, 0, 1],
+    )
+    design = design_of(["bdnf", "bmi"], participants=table)
+    assert design.laws == ("T1", "T1 (plasma)", "T1 (serum)")
+    labels = parameter_dims.coordinates(design)["trial_cell"]
+    assert labels == ["T1: bmi", "T1 (plasma): bdnf", "T1 (serum): bdnf"]
+    # Nobody of the first law is measured: no level, no parameter. BMI has one mean for the trial.
+    assert design.mean_cell.tolist() == [[-1, 0], [1, 0], [2, 0]]
+
+
+def test_slopes_across_trials_need_three_trials():
+    tables = [patients(bmi=[25.0, 30.0], bdnf=9.0, response=[1, 0]).assign(trial=t) for t in "ABC"]
+    two, three = (design_of(["bmi", "bdnf"], participants=pd.concat(tables[:n])) for n in (2, 3))
+    assert not two.has_across
+    assert three.across_idx.tolist() == [0]  # levels of BDNF cannot be compared between trials
+    assert three.has_across
 
 
 def test_a_log_scale_mean_without_sd_is_read_as_with_the_reference_sd():
@@ -150,4 +184,5 @@ def test_a_log_scale_mean_without_sd_is_read_as_with_the_reference_sd():
     without = design_of(names, arms=arms(delta_sleep_ratio_mean=mean))
     given = design_of(names, arms=arms(delta_sleep_ratio_mean=mean, delta_sleep_ratio_sd=sd))
     assert without.units.value == pytest.approx(given.units.value)
-    assert without.units.variance == pytest.approx(given.units.variance)
+    assert np.isnan(without.units.sd).all()
+    assert given.units.sd == pytest.approx(1.0)

@@ -1,17 +1,20 @@
 """The compiled kernel equals the PyMC graph: log density, gradient, parameters, draws."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import ketpredict as kp
-from ketpredict import fitting, kernel
+from ketpredict import fitting
+from ketpredict.compiled import compile_design
 from ketpredict.design import encode
 from ketpredict.diagnostics import diagnose
 from ketpredict.evidence import load_evidence, make_evidence, select_horizons
+from ketpredict.expansion import expand
 from ketpredict.fitting import SamplerSettings
 from ketpredict.graph import build
-from ketpredict.layout import expand, lay_out
 from ketpredict.predictors import load_predictors
 from ketpredict.resources import models_folder
 from ketpredict.spec import Pooling, Prior, load_spec
@@ -37,46 +40,150 @@ def published(model):
     return encode(spec, select_horizons(load_evidence(), spec.horizons), REFERENCES)
 
 
-def with_missing_cells():
-    """Patients with missing cells of both kinds, arms with summaries, one predictor fewer parts."""
-    simulation = kp.simulate(
-        trials=5,
-        patients=6,
-        published_trials=2,
-        predictors=("bmi", "family_history_aud", "suicide_attempt_history"),
-        missing=0.4,
-        random_state=1,
-    )
-    participants = simulation.participants
-    first = participants["trial"] == participants["trial"].iloc[0]
-    participants.loc[first, ["bmi", "suicide_attempt_history"]] = np.nan
-    pooling = Pooling(True, True, False, False, True)
-    spec = load_spec("published").with_predictors(simulation.labels["predictor"])
-    spec = spec.with_priors(**FIXED)
-    object.__setattr__(spec, "pooling", pooling)
-    evidence = make_evidence(participants=participants, arms=simulation.arms)
+def designed(participants, arms, predictors, **changes):
+    spec = load_spec("published").with_predictors(tuple(predictors))
+    spec = dataclasses.replace(spec, **changes)
+    evidence = make_evidence(participants=participants, arms=arms, predictors=tuple(predictors))
     return encode(spec, select_horizons(evidence, spec.horizons), REFERENCES)
+
+
+def patients(rng, trials=4, each=9, arms=("ketamine", "saline")):
+    """Patients of all predictors, to delete cells from."""
+    size = trials * each
+    return pd.DataFrame(
+        {
+            "trial": np.repeat([f"trial {i}" for i in range(trials)], each),
+            "population": rng.choice(["unipolar_depression", "bipolar_depression"], size),
+            "arm": rng.choice(arms, size),
+            "hours": rng.choice([4.0, 24.0, 72.0], size),
+            "participant": np.arange(size).astype(str),
+            "bmi": rng.normal(28, 6, size),
+            "age": rng.normal(43, 12, size),
+            "bdnf": rng.lognormal(2.1, 0.5, size),
+            "delta_sleep_ratio": rng.lognormal(0, 0.5, size),
+            "family_history_aud": rng.integers(0, 2, size).astype(float),
+            "suicide_attempt_history": rng.integers(0, 2, size).astype(float),
+            "female": rng.integers(0, 2, size).astype(float),
+            "response": rng.integers(0, 2, size).astype(float),
+        }
+    )
+
+
+EVERY = (
+    "bmi",
+    "family_history_aud",
+    "age",
+    "bdnf",
+    "suicide_attempt_history",
+    "female",
+    "delta_sleep_ratio",
+)
+
+
+def published_arms(rng):
+    """Arms of four trials: all summaries, some, none, and proportions of 0 and 100 %."""
+    nothing = np.nan
+    return pd.DataFrame(
+        {
+            "trial": np.repeat(["arms 1", "arms 2", "arms 3", "arms 4"], 2),
+            "population": "ptsd",
+            "arm": ["ketamine", "midazolam"] * 4,
+            "hours": 24.0,
+            "n": [20, 22, 31, 30, 12, 12, 8, 9],
+            "n_randomised": [21, 22, nothing, 33, nothing, nothing, 8, 9],
+            "responders": [11, 4, 17, 9, 3, 1, 8, 0],
+            "design": ["parallel"] * 4 + ["crossover"] * 2 + ["parallel"] * 2,
+            "threshold": [50, 50, 30, 30, 50, 50, 50, 50],
+            "scale": "CAPS-5",
+            "bmi_mean": [27, 29, nothing, 30, nothing, nothing, 31, 26],
+            "bmi_sd": [5, 6, nothing, nothing, nothing, nothing, 4, 7],
+            "age_mean": [41, 44, 50, nothing, nothing, nothing, nothing, 39],
+            "age_sd": [12, nothing, 9, 11, nothing, nothing, nothing, 10],
+            "bdnf_mean": [10, 11, nothing, nothing, nothing, nothing, 24, nothing],
+            "bdnf_sd": [6, 5, nothing, nothing, nothing, nothing, nothing, nothing],
+            "family_history_aud_pct": [40, 30, nothing, 20, nothing, nothing, 0, 100],
+            "suicide_attempt_history_pct": [nothing, 35, 10, 60, nothing, nothing, 100, 50],
+        }
+    )
+
+
+def deleted(rng, table, share=0.35):
+    """Cells deleted here and there, by block, and outcomes; two assays; a crossover patient."""
+    for name in EVERY:
+        table.loc[rng.random(len(table)) < share, name] = np.nan
+    table.loc[table["trial"] == "trial 0", ["bdnf", "family_history_aud"]] = np.nan
+    table.loc[table["trial"] == "trial 1", ["delta_sleep_ratio", "age"]] = np.nan
+    table.loc[rng.random(len(table)) < 0.2, "response"] = np.nan
+    table["assay"] = np.where(table["trial"] == "trial 2", rng.choice(["serum", "plasma"]), None)
+    table.loc[table.index[-4:], "assay"] = ["serum", "plasma", "serum", None]
+    again = table.iloc[:5].assign(period="2", arm="saline", response=1.0)
+    return pd.concat([table, again], ignore_index=True)
+
+
+def everything(link="probit", across=True):
+    """Every kind of row, cell and arm at once."""
+    rng = np.random.default_rng(5)
+    pooling = dataclasses.replace(load_spec("published").pooling, across_trial_slope=across)
+    table = deleted(rng, patients(rng))
+    return designed(table, published_arms(rng), EVERY, link=link, pooling=pooling)
+
+
+def with_missing_cells():
+    """Patients and arms with missing cells, many priors fixed, fewer parts of slopes."""
+    rng = np.random.default_rng(1)
+    spec = load_spec("published").with_priors(**FIXED)
+    return designed(
+        deleted(rng, patients(rng, arms=("ketamine",))),
+        published_arms(rng),
+        ("bmi", "family_history_aud", "suicide_attempt_history"),
+        priors=spec.priors,
+        pooling=Pooling(True, True, False, False, True, True),
+    )
 
 
 def one_predictor():
     table = pd.DataFrame({"age": [30.0, 50, 70, 41], "response": [1, 0, 0, 1]})
-    spec = load_spec("published").with_predictors(("age",))
-    evidence = make_evidence(participants=table, predictors=("age",))
-    return encode(spec, select_horizons(evidence, spec.horizons), REFERENCES)
+    return designed(table, None, ("age",))
+
+
+def one_unknown_binary():
+    rng = np.random.default_rng(2)
+    return designed(deleted(rng, patients(rng)), None, ("female",))
+
+
+def binaries():
+    rng = np.random.default_rng(3)
+    names = ("female", "family_history_aud", "suicide_attempt_history")
+    return designed(deleted(rng, patients(rng)), published_arms(rng), names)
+
+
+def nothing_missing():
+    rng = np.random.default_rng(4)
+    return designed(patients(rng), None, EVERY)
+
+
+def arms_alone():
+    return designed(None, published_arms(None), ("bmi", "female"))
 
 
 MODELS = sorted(path.stem for path in models_folder().glob("*.toml"))
 DESIGNS = {
     **{name: (lambda name=name: published(name)) for name in MODELS},
+    "everything": everything,
+    "everything, logit": lambda: everything("logit", across=False),
     "missing cells": with_missing_cells,
     "one predictor": one_predictor,
+    "one unknown binary": one_unknown_binary,
+    "binaries": binaries,
+    "nothing missing": nothing_missing,
+    "arms alone": arms_alone,
 }
 
 
 def points_of(design, layout, count):
     """Return random points near the middle of the prior, where probabilities are not 0 or 1."""
     rng = np.random.default_rng(3)
-    points = 0.5 * rng.normal(size=(count, layout.n_dimensions))
+    points = 0.4 * rng.normal(size=(count, layout.n_dimensions))
     if "improvement_sd" in layout.start:
         first = layout.start["improvement_sd"]
         points[:, first : first + layout.size["improvement_sd"]] += np.log(31.0)
@@ -86,18 +193,20 @@ def points_of(design, layout, count):
 @pytest.mark.parametrize("name", DESIGNS)
 def test_density_gradient_and_parameters_equal_those_of_the_graph(name):
     design = DESIGNS[name]()
-    model, layout = build(design), lay_out(design)
-    start = model.initial_point()
+    model, compiled = build(design), compile_design(design)
+    layout = compiled.model.layout
+    start, terms = model.initial_point(), model.logp(sum=False)
     named = [v.name for v in model.deterministics] + [
         v.name for v in model.free_RVs if not v.name.endswith("_raw")
     ]
     together = model.compile_fn(
         [
-            model.logp(),
             model.dlogp(),
+            *terms,
             *model.replace_rvs_by_values([model[variable] for variable in named]),
         ],
         inputs=model.value_vars,
+        mode="FAST_COMPILE",
     )
     assert sum(np.size(value) for value in start.values()) == layout.n_dimensions
     for point in points_of(design, layout, 5):
@@ -106,9 +215,9 @@ def test_density_gradient_and_parameters_equal_those_of_the_graph(name):
             size = np.size(value)
             split[variable] = point[place : place + size].reshape(np.shape(value))
             place += size
-        density, gradient, *values = together(split)
-        own_gradient = np.empty_like(point)
-        own = kernel.log_density(point, own_gradient, layout.numbers)
+        gradient, *values = together(split)
+        density = sum(np.sum(values.pop(0)) for _ in terms)
+        own, own_gradient = compiled.log_density(point)
         assert own == pytest.approx(float(density), rel=1e-8)
         largest = max(1.0, np.abs(gradient).max())
         assert np.abs(own_gradient - gradient).max() <= 1e-8 * largest
@@ -119,16 +228,15 @@ def test_density_gradient_and_parameters_equal_those_of_the_graph(name):
 
 def test_the_gradient_is_the_slope_of_the_density():
     """Central differences, so that graph and kernel cannot share an error."""
-    design = with_missing_cells()
-    layout = lay_out(design)
-    (point,) = points_of(design, layout, 1)
-    gradient, unused = np.empty_like(point), np.empty_like(point)
-    kernel.log_density(point, gradient, layout.numbers)
+    design = everything()
+    compiled = compile_design(design)
+    (point,) = points_of(design, compiled.model.layout, 1)
+    _, gradient = compiled.log_density(point)
     step = 1e-5
     for i in range(len(point)):
         moved = np.array([point, point])
         moved[:, i] += [step, -step]
-        above, below = (kernel.log_density(p, unused, layout.numbers) for p in moved)
+        above, below = (compiled.log_density(p)[0] for p in moved)
         assert gradient[i] == pytest.approx((above - below) / (2 * step), abs=2e-5)
 
 

@@ -1,5 +1,7 @@
 """A saved fit comes back bit for bit, or says in one line why it does not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -21,9 +23,10 @@ def test_the_round_trip_is_exact(saved):
     assert after.facts == before.facts
     assert after.coords == before.coords
     assert np.array_equal(after.trial_values, before.trial_values, equal_nan=True)
-    for name, values in before.groups["posterior"].items():
-        assert np.array_equal(after.groups["posterior"][name], values), name
-        assert after.groups["posterior"][name].dtype == values.dtype
+    for group, variables in before.groups.items():
+        for name, values in variables.items():
+            assert np.array_equal(after.groups[group][name], values), name
+            assert after.groups[group][name].dtype == values.dtype
 
 
 def test_xarray_opens_the_file_with_named_dimensions(saved):
@@ -43,6 +46,40 @@ def test_an_unseen_trial_and_population_have_a_level_of_zeros():
     assert (parameters["population_slope"][:, -1] == 0).all()
     stored = posterior.groups["posterior"]["trial_effect"]
     assert np.array_equal(parameters["trial_effect"][:, :2], stored.reshape(-1, 2))
+
+
+def test_what_a_model_or_a_prior_does_not_have_is_empty_or_zero():
+    """Averages find every parameter of the predictor model, whatever the predictors."""
+    posterior = handmade_posterior()
+    kept = {
+        name: values
+        for name, values in posterior.groups["posterior"].items()
+        if "trial" not in posterior.dims[name] and "trial_cell" not in posterior.dims[name]
+    }
+    prior = dataclasses.replace(posterior, groups={**posterior.groups, "posterior": kept})
+    parameters = prior.parameters
+    assert parameters["trial_mean"].shape == (prior.n_draws, 4)
+    assert parameters["binary_log_odds_ratio"].shape == (prior.n_draws, 0)
+    assert (parameters["trial_slope"] == 0).all()
+    bare = dataclasses.replace(
+        posterior,
+        predictors=(),
+        groups={
+            "posterior": {n: v for n, v in kept.items() if not posterior.dims[n]}
+            | {
+                "population_effect": kept["population_effect"],
+                "population_slope": kept["population_slope"][..., :0],
+            }
+        },
+    )
+    assert bare.parameters["predictor_covariance"].shape == (posterior.n_draws, 0, 0)
+    assert bare.draws.slope_variance("trial").shape == (posterior.n_draws, 0)
+
+
+def test_a_file_of_an_earlier_format_says_so(saved, monkeypatch):
+    monkeypatch.setattr("ketpredict.posterior.FORMAT", 3)
+    with pytest.raises(kp.SavedFitError, match="has format 2; this version of ketpredict reads"):
+        load_posterior(saved)
 
 
 def test_a_missing_file(tmp_path):

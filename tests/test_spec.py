@@ -14,6 +14,7 @@ from ketpredict.spec import SLOPE_PARTS, ModelSpec, Prior, load_spec, parse_spec
 
 MODEL_FILES = sorted(models_folder().glob("*.toml"))
 REPLACEMENTS = {
+    "lkj": (3.0,),
     "normal": (0.1, 0.9),
     "half_normal": (0.7,),
     "log_normal": (3.0, 0.2),
@@ -105,8 +106,8 @@ def test_something_that_names_no_model(model):
 
 
 def test_one_message_lists_every_problem(table):
-    table["schema"] = 2
-    table["link"] = "logit"
+    table["schema"] = 1
+    table["link"] = "cloglog"
     table["colour"] = "blue"
     del table["title"]
     table["predictors"] = ["bmi", "bdnf", "bmi"]
@@ -120,8 +121,8 @@ def test_one_message_lists_every_problem(table):
     text = message(table, source="mine.toml")
     assert text.startswith("mine.toml: ")
     for part in (
-        "schema is 2; this version reads schema 1",
-        "link is 'logit'; expected 'probit'",
+        "schema is 1; this version reads schema 2",
+        "link is 'cloglog'; expected 'probit' or 'logit'",
         "unknown key 'colour' (known: ",
         "key 'title' is missing",
         "predictors names bmi more than once",
@@ -277,7 +278,9 @@ def test_with_priors_leaves_the_original_alone(spec):
 
 
 def test_with_priors_knows_its_names(spec):
-    with pytest.raises(SpecificationError, match=r"Unknown priors \['slop'\]; known: \['active"):
+    with pytest.raises(
+        SpecificationError, match=r"Unknown priors \['slop'\]; known: \['across_scale"
+    ):
         spec.with_priors(slop=Prior("fixed", (0.0,)))
 
 

@@ -42,11 +42,27 @@ def handmade_posterior(seed: int = 1, chains: int = 2, draws: int = 16) -> Poste
         "population_slope": (normal(0, 0.1, 2, 2), ("population", "predictor")),
         "trial_slope": (normal(0, 0.1, 2, 2), ("trial", "predictor")),
         "slope_scale": (np.abs(normal(0.2, 0.05, 4, 2)), ("slope_part", "predictor")),
-        "unreported_position": (normal(0, 1, 1), ("unreported",)),
+        "across_slope": (normal(0, 0.2, 2), ("predictor",)),
+        "predictor_location": (normal(0, 0.2, 2), ("predictor",)),
+        "predictor_between_scale": (np.abs(normal(0.4, 0.1, 2)), ("predictor",)),
+        "trial_mean": (normal(0, 0.3, 4), ("trial_cell",)),
+        "predictor_covariance": (
+            np.abs(normal(1, 0.1, 1, 1)),
+            ("continuous", "continuous_too"),
+        ),
+        "binary_shift": (normal(0, 0.2, 1, 1), ("continuous", "binary")),
     }
+    cells = np.array([[0, 2], [1, 3]])
     return Posterior(
-        groups={"posterior": {name: values for name, (values, _) in variables.items()}},
-        dims={name: dims for name, (_, dims) in variables.items()},
+        groups={
+            "posterior": {name: values for name, (values, _) in variables.items()},
+            "constant_data": {"mean_cell": cells, "law_trial": np.arange(2)},
+        },
+        dims={
+            **{name: dims for name, (_, dims) in variables.items()},
+            "mean_cell": ("law", "predictor"),
+            "law_trial": ("law",),
+        },
         coords={
             "population": POPULATIONS,
             "trial": TRIALS,
@@ -57,7 +73,12 @@ def handmade_posterior(seed: int = 1, chains: int = 2, draws: int = 16) -> Poste
             "scale": ["MADRS"],
             "predictor": list(names),
             "slope_part": list(spec.slope_parts()),
-            "unreported": ["T2: family_history_aud"],
+            "law": TRIALS,
+            "trial_cell": [f"{trial}: {name}" for name in names for trial in TRIALS],
+            "continuous": ["bmi"],
+            "continuous_too": ["bmi"],
+            "binary": ["family_history_aud"],
+            "binary_pair": [],
         },
         spec=spec,
         predictors=predictors,

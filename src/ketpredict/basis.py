@@ -91,17 +91,16 @@ def predictor_ranges(design: Design) -> dict[str, Any]:
         and over mean plus and minus two SD of arms; ``trials`` that report it.
     """
     ranges = {}
+    units, people = design.units, design.people
     for k, predictor in enumerate(design.predictors):
-        units = design.units
-        reported = ~np.isnan(design.trial_values[units.trial_idx, k])
         trials = int((~np.isnan(design.trial_values[:, k])).sum())
+        spread = 2.0 * np.nan_to_num(units.sd[:, k], nan=1.0) * units.is_arm
+        ends = np.concatenate([units.value[:, k] - spread, units.value[:, k] + spread])
+        ends = np.concatenate([ends, people.value[:, k]])
+        ends = ends[~np.isnan(ends)]
         low = high = None
-        if reported.any() and predictor.kind == "continuous":
-            spread = 2.0 * np.sqrt(units.variance[reported, k])
-            value = units.value[reported, k]
-            if predictor.assay_dependent:
-                value = value + design.trial_values[units.trial_idx[reported], k]
-            ends = predictor.from_scale([(value - spread).min(), (value + spread).max()])
-            low, high = max(float(ends[0]), predictor.low), min(float(ends[1]), predictor.high)
+        if len(ends) and predictor.kind == "continuous":
+            limits = predictor.from_scale([ends.min(), ends.max()])
+            low, high = max(float(limits[0]), predictor.low), min(float(limits[1]), predictor.high)
         ranges[predictor.name] = {"low": low, "high": high, "trials": trials}
     return ranges

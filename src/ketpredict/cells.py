@@ -1,8 +1,8 @@
-"""Cells: what is known of each predictor in each unit, filled from the rest of the trial.
+"""Cells: which means and rates the trials have, and who reports them.
 
-A level of an **assay-dependent** biomarker means something only beside others of the same assay. It
-is centred on its trial's mean, so that its slope compares patients of one trial and the trial's
-level, which is mostly the assay's, says nothing about response.
+A *law* is a trial with one assay. Assay-dependent biomarkers have a mean for each law, since levels
+of different assays cannot be compared; all other predictors have one mean (or rate) for each trial.
+Each mean or rate is one *cell*, a parameter of the predictor model.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ from ketpredict.predictors import Predictor
 
 
 @dataclasses.dataclass(frozen=True)
-class FilledCells:
-    """Cells of all units.
+class Cells:
+    """Means and rates of all laws.
 
     Parameters
     ----------
-    value, variance : ndarray of shape (unit, predictor)
-    unreported_idx : ndarray of int, shape (unit, predictor)
-        Index into `unreported`; its length where the cell needs no parameter.
-    unreported : ndarray of int, shape (unreported, 2)
-        Trial and predictor of each mean or rate that is a parameter.
-    trial_values : ndarray of shape (trial, predictor)
-        Mean (reference scale, not centred) or rate of what each trial reports, else NaN.
+    mean_cell : ndarray of int, shape (law, predictor)
+        Index into `cells`; -1 for an assay-dependent biomarker that the law does not measure.
+    cells : ndarray of int, shape (cell, 2)
+        Law (the first of its trial, where they share the cell) and predictor; those that somebody
+        reports stand first.
+    n_reported : int
     """
 
-    value: np.ndarray
-    variance: np.ndarray
-    unreported_idx: np.ndarray
-    unreported: np.ndarray
-    trial_values: np.ndarray
+    mean_cell: np.ndarray
+    cells: np.ndarray
+    n_reported: int
 
 
 def arm_summary(arms: pd.DataFrame, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean (or rate) and individual variance of one predictor in every arm."""
+    """Return mean (or proportion) and standard deviation of one predictor in every arm.
+
+    Returns
+    -------
+    mean, sd : ndarray of shape (arm,)
+        Reference scale; NaN where the arm does not publish it, and for the SD of a binary one.
+    """
     nothing = np.full(len(arms), np.nan)
 
     def column(suffix: str) -> np.ndarray:
@@ -47,56 +50,66 @@ def arm_summary(arms: pd.DataFrame, predictor: Predictor) -> tuple[np.ndarray, n
         return arms[name].to_numpy(float) if name in arms else nothing
 
     if predictor.kind == "binary":
-        rate = column("pct") / 100.0
-        return rate, np.where(np.isnan(rate), np.nan, 0.0)
+        return column("pct") / 100.0, nothing
     mean, sd = column("mean"), column("sd")
     if predictor.transform == "log":
         # Moments of a log-normal: the arm publishes them on the original scale. Without an SD the
-        # reference's stands in, here as in the variance below.
+        # reference's stands in to find the mean.
         log_variance = np.where(np.isnan(sd), predictor.scale**2, np.log1p((sd / mean) ** 2))
-        mean, sd = mean * np.exp(-log_variance / 2.0), np.sqrt(log_variance)
-    on_scale = predictor.to_scale(mean)
-    variance = np.where(np.isnan(sd), 1.0, (sd / predictor.scale) ** 2)
-    return on_scale, np.where(np.isnan(on_scale), np.nan, variance)
+        on_scale = predictor.to_scale(mean * np.exp(-log_variance / 2.0))
+        return on_scale, np.where(np.isnan(sd), np.nan, np.sqrt(log_variance) / predictor.scale)
+    return predictor.to_scale(mean), sd / predictor.scale
 
 
-def fill_cells(
-    rows: pd.DataFrame, trials: Sequence[str], predictors: Sequence[Predictor]
-) -> FilledCells:
-    """Return all cells: known ones as they are, missing ones from their trial or as parameters.
+def find_cells(
+    law_trial: np.ndarray,
+    predictors: Sequence[Predictor],
+    law_idx: np.ndarray,
+    known: np.ndarray,
+) -> Cells:
+    """Return the cells of all laws.
 
     Parameters
     ----------
-    rows : DataFrame
-        With columns ``trial``, ``n``, and ``value:NAME`` and ``variance:NAME`` of each predictor,
-        missing where unknown.
+    law_trial : ndarray of int, shape (law,)
+        Trial of each law.
+    law_idx : ndarray of int, shape (row,)
+    known : ndarray of bool, shape (row, predictor)
+        Whether the row, of people or an arm, tells the predictor's value or summary.
     """
-    trial_idx = rows["trial"].map({name: i for i, name in enumerate(trials)}).to_numpy(int)
-    weights = rows["n"].to_numpy(float)
-    shape = (len(rows), len(predictors))
-    value, variance, own = np.empty(shape), np.empty(shape), np.full(shape, -1)
-    trial_values = np.full((len(trials), len(predictors)), np.nan)
-    unreported: list[tuple[int, int]] = []
+    laws = len(law_trial)
+    first_of_trial = np.array([int(np.argmax(law_trial == trial)) for trial in law_trial])
+    found: list[tuple[bool, int, int]] = []
+    owner = np.full((laws, len(predictors)), -1)
     for k, predictor in enumerate(predictors):
-        value[:, k] = rows[f"value:{predictor.name}"].to_numpy(float)
-        variance[:, k] = rows[f"variance:{predictor.name}"].to_numpy(float)
-        missing = np.isnan(value[:, k])
-        variance[missing, k] = 1.0 if predictor.kind == "continuous" else 0.0
-        for trial in range(len(trials)):
-            here = trial_idx == trial
-            known = here & ~missing
-            if known.any():
-                trial_values[trial, k] = np.average(value[known, k], weights=weights[known])
-                value[here & missing, k] = trial_values[trial, k]
-            else:
-                value[here, k] = 0.0
-        if predictor.assay_dependent:
-            value[:, k] -= np.nan_to_num(trial_values[trial_idx, k])
-            continue
-        for t in np.flatnonzero(np.isnan(trial_values[:, k])):
-            own[trial_idx == t, k] = len(unreported)
-            unreported.append((int(t), k))
-    own[own < 0] = len(unreported)
-    return FilledCells(
-        value, variance, own, np.array(unreported, dtype=int).reshape(-1, 2), trial_values
+        shared = np.arange(laws) if predictor.assay_dependent else first_of_trial
+        reported = np.zeros(laws, dtype=bool)
+        reported[shared[law_idx[known[:, k]]]] = True
+        for law in sorted(set(shared.tolist())):
+            if reported[law] or not predictor.assay_dependent:
+                found.append((not reported[law], law, k))
+        owner[:, k] = shared
+    found.sort()
+    place = {(law, k): i for i, (_, law, k) in enumerate(found)}
+    mean_cell = np.array(
+        [[place.get((int(law), k), -1) for k, law in enumerate(row)] for row in owner], dtype=int
+    ).reshape(laws, len(predictors))
+    return Cells(
+        mean_cell=mean_cell,
+        cells=np.array([(law, k) for _, law, k in found], dtype=int).reshape(-1, 2),
+        n_reported=sum(not silent for silent, _, _ in found),
     )
+
+
+def trial_values(
+    trials: int, trial_idx: np.ndarray, value: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return the mean (or rate) that each trial reports, (trial, predictor); NaN where none."""
+    result = np.full((trials, value.shape[1]), np.nan)
+    for k in range(value.shape[1]):
+        known = ~np.isnan(value[:, k])
+        size = np.bincount(trial_idx[known], weight[known], trials)
+        total = np.bincount(trial_idx[known], weight[known] * value[known, k], trials)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result[:, k] = total / size
+    return result

@@ -7,75 +7,28 @@ version is pinned and ``tests/test_compiled.py`` holds this file to it.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
-import functools
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import pandas as pd
 import xarray as xr
 from nutpie import _lib, sample
 from nutpie.sample import CompiledModel
+from scipy.special import ndtri
 
-from ketpredict import kernel
 from ketpredict.design import Design
-from ketpredict.layout import Layout, expand, lay_out
+from ketpredict.expansion import expand
+from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
+from ketpredict.layout import Layout, lay_out
+from ketpredict.marginal import between_trial_sd
 from ketpredict.parameter_dims import parameter_dims
+from ketpredict.pieces import addresses, compiled
 
 _POINT, _PLACE = "point", "place"
-_BAD_DENSITY = 4
-
-_DENSITY_SIGNATURE = numba.types.int64(
-    numba.types.uint64,
-    numba.types.CPointer(numba.types.double),
-    numba.types.CPointer(numba.types.double),
-    numba.types.CPointer(numba.types.double),
-    numba.types.CPointer(numba.types.double),
-)
-_EXPAND_SIGNATURE = numba.types.int64(
-    numba.types.uint64,
-    numba.types.uint64,
-    numba.types.CPointer(numba.types.double),
-    numba.types.CPointer(numba.types.double),
-    numba.types.CPointer(numba.types.double),
-)
-
-
-def _density(dimensions: Any, point_: Any, gradient_: Any, density_: Any, numbers_: Any) -> int:
-    """Call the kernel; anything but a finite density tells nutpie that the step diverged."""
-    point = numba.carray(point_, (dimensions,))
-    gradient = numba.carray(gradient_, (dimensions,))
-    total = int(numba.carray(numbers_, (1,))[0])
-    numbers = numba.carray(numbers_, (total,))[1:]
-    value = kernel.log_density(point, gradient, numbers)
-    numba.carray(density_, (1,))[0] = value
-    if not math.isfinite(value):
-        return _BAD_DENSITY
-    return 0
-
-
-def _copy(dimensions: Any, expanded: Any, point_: Any, out_: Any, numbers_: Any) -> int:
-    """Keep the point as it is: parameters are expanded for all draws at once, in NumPy."""
-    point = numba.carray(point_, (dimensions,))
-    out = numba.carray(out_, (expanded,))
-    for i in range(dimensions):
-        out[i] = point[i]
-    return 0
-
-
-@functools.cache
-def _functions() -> tuple[Any, Any]:
-    """Return both C functions, from the disk cache where one can be kept."""
-    try:
-        return (
-            numba.cfunc(_DENSITY_SIGNATURE, cache=True)(_density),
-            numba.cfunc(_EXPAND_SIGNATURE, cache=True)(_copy),
-        )
-    except RuntimeError:
-        # No folder to keep compiled code in, as in a read-only installation.
-        return numba.cfunc(_DENSITY_SIGNATURE)(_density), numba.cfunc(_EXPAND_SIGNATURE)(_copy)
+_POINTER = ctypes.POINTER(ctypes.c_double)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +67,7 @@ class _Model(CompiledModel):  # type: ignore[misc]
         )
 
     def _make_model(self, init_mean: Any) -> Any:
-        density, copy = _functions()
+        density, copy = compiled("whole_density"), compiled("copy_draw")
         address = self.memory.ctypes.data
         sizes, dims = {_PLACE: self.n_dim}, {_POINT: (_PLACE,)}
         variables = _lib.PyVariable.new_variables(
@@ -143,6 +96,15 @@ class CompiledDensity:
     design: Design
     model: _Model
 
+    def log_density(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return log density and gradient at an unconstrained point."""
+        point = np.ascontiguousarray(point, dtype=float)
+        gradient, value = np.empty(self.model.n_dim), np.empty(1)
+        places = [array.ctypes.data_as(_POINTER) for array in (point, gradient, value)]
+        memory = self.model.memory.ctypes.data_as(_POINTER)
+        compiled("whole_density").ctypes(self.model.n_dim, *places, memory)
+        return float(value[0]), gradient
+
 
 def compile_design(design: Design) -> CompiledDensity:
     """Return the compiled density of a design.
@@ -154,6 +116,8 @@ def compile_design(design: Design) -> CompiledDensity:
     """
     layout = lay_out(design)
     memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
+    place = 1 + int(layout.numbers[2 * PIECE_ADDRESS])
+    memory[place : place + len(PIECES)] = addresses(layout.pieces)
     start = _centre(design, layout)
     model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
     model._make_model(None)  # a trial: a stranger's nutpie must fail here, not in the middle
@@ -212,6 +176,12 @@ def _centre(design: Design, layout: Layout) -> np.ndarray:
     priors = design.spec.priors
     centre = np.zeros(layout.n_dimensions)
     for name, first in layout.start.items():
+        place = slice(first, first + layout.size[name])
+        if name == "predictor_between_scale":
+            known = [between_trial_sd(predictor) for predictor in design.predictors]
+            centre[place] = np.log(known) + priors[name].values[0]
+        elif name == "trial_mean_reported":
+            centre[place] = _reported_means(design)
         if name not in priors:
             continue
         prior = priors[name]
@@ -219,6 +189,14 @@ def _centre(design: Design, layout: Layout) -> np.ndarray:
             centre[first] = math.log(prior.values[0])
         elif prior.kind == "beta":
             centre[first] = math.log(prior.values[0] / prior.values[1])
-        elif prior.kind in ("normal", "log_normal"):
-            centre[first : first + layout.size[name]] = prior.values[0]
+        elif prior.kind in ("normal", "log_normal") and name != "predictor_between_scale":
+            centre[place] = prior.values[0]
     return centre
+
+
+def _reported_means(design: Design) -> np.ndarray:
+    """Return the means, and probits of the rates, of the cells that somebody reports."""
+    laws, predictor = design.cells[: design.n_reported].T
+    values = design.trial_values[design.law_trial[laws], predictor]
+    is_binary = np.isin(predictor, design.binary_idx)
+    return np.where(is_binary, ndtri(np.clip(values, 0.02, 0.98)), np.nan_to_num(values))

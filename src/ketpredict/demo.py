@@ -53,7 +53,8 @@ LEFT_OUT = (
     "independent given the trial, so intervals are slightly off (the two rows correlate).",
     "Published predictor effects (associations) are carried with the evidence and not fitted: what "
     "is said about a predictor rests on trials that report it patient by patient or arm by arm.",
-    "The law of the predictors (means, spread, no correlation) is plugged in, not estimated.",
+    "Continuous predictors are taken as normal within a trial (biomarkers on their log scale), "
+    "with one covariance for all trials.",
     "Percent improvement of patients enters as responder or not.",
 )
 

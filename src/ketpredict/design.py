@@ -1,41 +1,32 @@
-"""Encoding: a specification and validated evidence become units, patterns and cells.
+"""Encoding: a specification and validated evidence become units, people, patterns and cells.
 
 A *unit* is ``responders`` of ``n`` people who share a trial, population, arm and horizon: one
-patient (or several with equal rows), or one published arm. Its predictors are *cells*:
-
-================================  =============================  =======================
-what is known                     cell                           individual variance
-================================  =============================  =======================
-a patient's value                 the value                      0
-an arm's mean and SD              the mean                       SD squared
-an arm's proportion               the rate, mixed over patterns  0
-nothing, but the trial reports    the trial's mean or rate       the reference variance
-nothing in the whole trial        a parameter of the trial       the reference variance
-================================  =============================  =======================
-
-Binary cells whose rate is not exactly 0 or 1 are enumerated in *patterns*. After this module
-nothing asks what kind of row a unit was. The predictor law is plugged in here (trial means as
-reported, reference variances, no correlation); its own likelihood belongs to the joint model.
+patient (or several with equal rows), or one published arm. *People* are the distinct patients,
+their outcome known or not, each counted once however many periods they have: they inform the joint
+model of the predictors. What a unit or a patient does not tell is NaN; the model averages over it.
+Binary predictors that are not known are enumerated in *patterns*.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ketpredict.cells import FilledCells, arm_summary, fill_cells
+from ketpredict.cells import find_cells, trial_values
+from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
+from ketpredict.link import variance as link_variance
+from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
+from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec, Prior
 
-MAXIMUM_UNKNOWN_BINARIES = 10
+FEWEST_TRIALS_ACROSS = 3
+"""Trials that must report a predictor before its trial means get a slope of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +36,30 @@ class Units:
     Parameters
     ----------
     responders, n : ndarray of shape (unit,)
-    population_idx, trial_idx, arm_idx, curve_idx, scale_idx : ndarray of int, shape (unit,)
+    population_idx, trial_idx, law_idx, arm_idx, curve_idx, scale_idx : ndarray of int, (unit,)
     active : ndarray of shape (unit,)
         1.0 in an active arm, 0.0 in a control arm.
     horizon_basis : ndarray of shape (unit, knot)
         Weights of the horizon offsets; all zero for a repeated course, whose arm has its own term.
     study_terms : ndarray of shape (unit, study_term)
     threshold_shift : ndarray of shape (unit,)
-        50 minus the percentage of improvement that counts as response.
-    value, variance : ndarray of shape (unit, predictor)
-        Mean (continuous, reference scale) or rate (binary); individual variance.
+        50 minus the percentage of improvement that counts as response, times the SD of the link.
+    value : ndarray of shape (unit, predictor)
+        Continuous: on the reference scale, an arm's mean. Binary: 0 or 1, an arm's proportion. NaN
+        where not known.
+    sd : ndarray of shape (unit, predictor)
+        Published SD within an arm, on the reference scale; NaN where none.
+    weight : ndarray of shape (unit,)
+        People behind an arm's summaries of predictors; 0 for patients, who stand in ``people``.
     hours, threshold, is_arm : ndarray of shape (unit,)
         Horizon; percentage that defines response; 1.0 for a published arm, 0.0 for patients.
-    unreported_idx : ndarray of int, shape (unit, predictor)
-        Index of the trial's unreported mean or rate; the number of such cells where there is none.
     """
 
     responders: np.ndarray
     n: np.ndarray
     population_idx: np.ndarray
     trial_idx: np.ndarray
+    law_idx: np.ndarray
     arm_idx: np.ndarray
     curve_idx: np.ndarray
     scale_idx: np.ndarray
@@ -73,8 +68,8 @@ class Units:
     study_terms: np.ndarray
     threshold_shift: np.ndarray
     value: np.ndarray
-    variance: np.ndarray
-    unreported_idx: np.ndarray
+    sd: np.ndarray
+    weight: np.ndarray
     hours: np.ndarray
     threshold: np.ndarray
     is_arm: np.ndarray
@@ -85,32 +80,65 @@ class Units:
 
 
 @dataclasses.dataclass(frozen=True)
-class Design:
-    """Units, patterns and labels: everything that the model needs and nothing else.
+class People:
+    """Distinct patients, for the model of the predictors.
 
     Parameters
     ----------
-    pattern_unit : ndarray of int, shape (pattern,)
-    pattern_value : ndarray of shape (pattern, binary)
+    law_idx, trial_idx : ndarray of int, shape (row,)
+    value : ndarray of shape (row, predictor)
+        As in :class:`Units`.
+    weight : ndarray of shape (row,)
+        Number of patients with these values.
+    """
+
+    law_idx: np.ndarray
+    trial_idx: np.ndarray
+    value: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of distinct rows."""
+        return len(self.weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Units, people, patterns, cells and labels: everything that the model needs, nothing else.
+
+    Parameters
+    ----------
+    laws : tuple of str
+        A trial, with its assay where patients of it name one.
+    law_trial : ndarray of int, shape (law,)
+    mean_cell, cells, n_reported
+        See :class:`ketpredict.cells.Cells`.
+    pattern_unit, people_pattern_row : ndarray of int, shape (pattern,)
+    pattern_value, people_pattern_value : ndarray of shape (pattern, binary)
         0 or 1 for each binary predictor, in the order of ``binary_idx``.
-    unreported : ndarray of int, shape (unreported, 2)
-        Trial and predictor index of each mean or rate that a trial does not report.
     trial_values : ndarray of shape (trial, predictor)
-        Mean (reference scale) or rate that each trial reports; NaN where it reports none.
+        Mean (reference scale) or rate that each trial reports, for tables; NaN where none.
     """
 
     spec: ModelSpec
     populations: tuple[str, ...]
     trials: tuple[str, ...]
+    laws: tuple[str, ...]
     arms: tuple[str, ...]
     arm_class: tuple[str, ...]
     repeated_arm: tuple[bool, ...]
     scales: tuple[str, ...]
     predictors: tuple[Predictor, ...]
     units: Units
+    people: People
+    law_trial: np.ndarray
+    mean_cell: np.ndarray
+    cells: np.ndarray
+    n_reported: int
     pattern_unit: np.ndarray
     pattern_value: np.ndarray
-    unreported: np.ndarray
+    people_pattern_row: np.ndarray
+    people_pattern_value: np.ndarray
     trial_values: np.ndarray
 
     @property
@@ -127,6 +155,24 @@ class Design:
     def binary_idx(self) -> np.ndarray:
         """Positions of the binary predictors."""
         return _positions(self.predictors, "binary")
+
+    @property
+    def across_idx(self) -> np.ndarray:
+        """Positions of the predictors that can have a slope across trials.
+
+        Their levels can be compared between trials, and at least three trials report them. Of the
+        others nothing can be learned but what the trial effects already hold.
+        """
+        comparable = np.array([not p.assay_dependent for p in self.predictors], dtype=bool)
+        reporting = (~np.isnan(self.trial_values)).sum(axis=0)
+        return np.flatnonzero(comparable & (reporting >= FEWEST_TRIALS_ACROSS))
+
+    @property
+    def has_across(self) -> bool:
+        """Whether trial means have a slope of their own."""
+        off = self.spec.priors["across_scale"] == Prior("fixed", (0.0,))
+        wanted = self.spec.pooling.across_trial_slope and not off
+        return bool(wanted and len(self.across_idx))
 
     def labels(self) -> pd.DataFrame:
         """Return one labelled row per unit, for tables, checks and pictures."""
@@ -167,48 +213,63 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         A unit has more unknown binary predictors than can be enumerated, or there is no unit.
     """
     predictors = tuple(references[name] for name in spec.predictors or ())
-    patients = _patient_rows(evidence.participants, predictors)
-    arms = _arm_rows(evidence.arms, predictors)
-    rows = (
-        pd.concat([frame for frame in (patients, arms) if len(frame)], ignore_index=True)
-        if (len(patients) or len(arms))
-        else patients
-    )
-    if rows.empty:
+    patients, people = patient_rows(evidence.participants, predictors)
+    arms = arm_rows(evidence.arms, predictors)
+    frames = [frame for frame in (patients, arms) if len(frame)]
+    if not frames:
         raise DataError("There is nothing to fit: no patient with an outcome and no arm.")
+    rows = pd.concat(frames, ignore_index=True)
     classes = evidence.arm_classes
     arm_names = _arm_order(set(rows["arm"]) | {REFERENCE_ARM})
     labels = {
         "population": tuple(sorted(set(rows["population"]))),
-        "trial": tuple(sorted(set(rows["trial"]))),
+        "trial": tuple(sorted(set(rows["trial"]) | set(people["trial"]))),
+        "law": tuple(sorted(set(rows["law"]) | set(people["law"]))),
         "arm": arm_names,
         "scale": tuple(sorted(set(rows["scale"]))),
     }
-    filled = fill_cells(rows, labels["trial"], predictors)
-    repeated = tuple(bool(classes.loc[name, "repeated"]) for name in arm_names)
-    arm_class = tuple(str(classes.loc[name, "arm_class"]) for name in arm_names)
-    units = _units(rows, filled, labels, arm_class, repeated, spec)
-    pattern_unit, pattern_value = _patterns(
-        units, _positions(predictors, "binary"), len(filled.unreported)
+    trial_of = dict(
+        zip([*rows["law"], *people["law"]], [*rows["trial"], *people["trial"]], strict=True)
     )
+    law_trial = np.array([labels["trial"].index(trial_of[law]) for law in labels["law"]])
+    arm_class = tuple(str(classes.loc[name, "arm_class"]) for name in arm_names)
+    repeated = tuple(bool(classes.loc[name, "repeated"]) for name in arm_names)
+    units = _units(rows, predictors, labels, arm_class, repeated, spec)
+    persons = _people(people, predictors, labels)
+    every_law = np.concatenate([units.law_idx, persons.law_idx])
+    every_value = np.concatenate([units.value, persons.value])
+    told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, persons.value]))
+    cells = find_cells(law_trial, predictors, every_law, told)
+    binary = _positions(predictors, "binary")
+    pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
+    people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
     return Design(
         spec=spec,
         populations=labels["population"],
         trials=labels["trial"],
+        laws=labels["law"],
         arms=arm_names,
         arm_class=arm_class,
         repeated_arm=repeated,
         scales=labels["scale"],
         predictors=predictors,
         units=units,
+        people=persons,
+        law_trial=law_trial,
+        mean_cell=cells.mean_cell,
+        cells=cells.cells,
+        n_reported=cells.n_reported,
         pattern_unit=pattern_unit,
         pattern_value=pattern_value,
-        unreported=filled.unreported,
-        trial_values=filled.trial_values,
+        people_pattern_row=people_pattern_row,
+        people_pattern_value=people_pattern_value,
+        trial_values=trial_values(
+            len(labels["trial"]),
+            np.concatenate([units.trial_idx, persons.trial_idx]),
+            every_value,
+            np.concatenate([units.weight, persons.weight]),
+        ),
     )
-
-
-_KEY = ["trial", "population", "arm", "hours", "threshold", "scale", *STUDY_TERMS]
 
 
 def _positions(predictors: Sequence[Predictor], kind: str) -> np.ndarray:
@@ -219,102 +280,61 @@ def _arm_order(names: set[str]) -> tuple[str, ...]:
     return (REFERENCE_ARM, *sorted(names - {REFERENCE_ARM}))
 
 
-def _patient_rows(participants: pd.DataFrame, predictors: Sequence[Predictor]) -> pd.DataFrame:
-    """Return one row for each distinct patient; equal rows are counted, so order is nothing."""
-    observed = participants[participants["response"].notna()]
-    rows = _shared_columns(observed)
-    rows["kind"] = "patients"
-    for predictor in predictors:
-        column = observed.get(predictor.name)
-        values = np.full(len(observed), np.nan) if column is None else column.to_numpy(float)
-        on_scale = values if predictor.kind == "binary" else predictor.to_scale(values)
-        rows[f"value:{predictor.name}"] = on_scale
-        rows[f"variance:{predictor.name}"] = np.where(np.isnan(on_scale), np.nan, 0.0)
-    rows["responders"] = observed["response"].to_numpy(float)
-    rows["n"] = 1.0
-    keys = [column for column in rows if column not in ("responders", "n")]
-    return rows.groupby(keys, dropna=False, sort=True, as_index=False)[["responders", "n"]].sum()
+def _positions_of(column: pd.Series, levels: Sequence[str]) -> np.ndarray:
+    place = {label: i for i, label in enumerate(levels)}
+    return column.map(place).fillna(0).to_numpy(int)
 
 
-def _arm_rows(arms: pd.DataFrame, predictors: Sequence[Predictor]) -> pd.DataFrame:
-    """Return one row for each published arm, its summaries on the reference scale."""
-    rows = _shared_columns(arms)
-    rows["kind"] = "arm"
-    for predictor in predictors:
-        mean, variance = arm_summary(arms, predictor)
-        rows[f"value:{predictor.name}"] = mean
-        rows[f"variance:{predictor.name}"] = variance
-    rows["responders"] = arms["responders"].to_numpy(float)
-    rows["n"] = arms["n"].to_numpy(float)
-    return rows.sort_values([*_KEY, "n", "responders"], ignore_index=True)
+def _matrix(rows: pd.DataFrame, predictors: Sequence[Predictor], what: str) -> np.ndarray:
+    """Return ``what:NAME`` of every predictor, (row, predictor); NaN where there is none."""
+    matrix = np.full((len(rows), len(predictors)), np.nan)
+    for k, predictor in enumerate(predictors):
+        if f"{what}:{predictor.name}" in rows:
+            matrix[:, k] = rows[f"{what}:{predictor.name}"].to_numpy(float)
+    return matrix
 
 
-def _shared_columns(table: pd.DataFrame) -> pd.DataFrame:
-    rows = table[_KEY].copy()
-    for term in STUDY_TERMS:
-        rows[term] = rows[term].astype(float)
-    rows["hours"] = rows["hours"].astype(float)
-    rows["scale"] = rows["scale"].astype(object).where(rows["scale"] != "", "unnamed scale")
-    return rows.reset_index(drop=True)
+def _people(
+    rows: pd.DataFrame, predictors: Sequence[Predictor], labels: Mapping[str, tuple[str, ...]]
+) -> People:
+    return People(
+        law_idx=_positions_of(rows["law"], labels["law"]),
+        trial_idx=_positions_of(rows["trial"], labels["trial"]),
+        value=_matrix(rows, predictors, "value"),
+        weight=rows["weight"].to_numpy(float),
+    )
 
 
 def _units(
     rows: pd.DataFrame,
-    filled: FilledCells,
+    predictors: Sequence[Predictor],
     labels: Mapping[str, tuple[str, ...]],
     arm_class: Sequence[str],
     repeated: Sequence[bool],
     spec: ModelSpec,
 ) -> Units:
-    index = {
-        name: rows[name].map({label: i for i, label in enumerate(levels)}).fillna(0).to_numpy(int)
-        for name, levels in labels.items()
-    }
+    index = {name: _positions_of(rows[name], levels) for name, levels in labels.items()}
     active = np.array([c == "active" for c in arm_class], dtype=float)[index["arm"]]
     course = np.array(repeated, dtype=float)[index["arm"]]
     basis = horizon_basis(rows["hours"].to_numpy(), spec.horizons.knots)
-
+    threshold = rows["threshold"].to_numpy(float)
     return Units(
         responders=rows["responders"].to_numpy(float),
         n=rows["n"].to_numpy(float),
         population_idx=index["population"],
         trial_idx=index["trial"],
+        law_idx=index["law"],
         arm_idx=index["arm"],
         curve_idx=(1.0 - active).astype(int),
         scale_idx=index["scale"],
         active=active,
         horizon_basis=basis * (1.0 - course)[:, None],
         study_terms=rows[list(STUDY_TERMS)].to_numpy(float),
-        threshold_shift=FULL_THRESHOLD - rows["threshold"].to_numpy(float),
-        value=filled.value,
-        variance=filled.variance,
-        unreported_idx=filled.unreported_idx,
+        threshold_shift=(FULL_THRESHOLD - threshold) * np.sqrt(link_variance(spec.link)),
+        value=_matrix(rows, predictors, "value"),
+        sd=_matrix(rows, predictors, "sd"),
+        weight=rows["weight"].to_numpy(float),
         hours=rows["hours"].to_numpy(float),
-        threshold=rows["threshold"].to_numpy(float),
+        threshold=threshold,
         is_arm=(rows["kind"] == "arm").to_numpy(float),
     )
-
-
-def _patterns(
-    units: Units, binary_idx: np.ndarray, n_unreported: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unit and the 0/1 values of every pattern of binary predictors."""
-    rate = units.value[:, binary_idx]
-    unknown = (units.unreported_idx[:, binary_idx] < n_unreported) | ((rate > 0) & (rate < 1))
-    if unknown.size and unknown.sum(axis=1).max() > MAXIMUM_UNKNOWN_BINARIES:
-        raise DataError(
-            f"A row has {unknown.sum(axis=1).max()} unknown binary predictors; up to "
-            f"{MAXIMUM_UNKNOWN_BINARIES} can be averaged over. Leave some of them out."
-        )
-    owner: list[int] = []
-    values: list[Any] = []
-    for unit in range(len(units)):
-        choices = [
-            (0.0, 1.0) if is_unknown else (known,)
-            for is_unknown, known in zip(unknown[unit], rate[unit], strict=True)
-        ]
-        combinations = list(itertools.product(*choices))
-        owner.extend([unit] * len(combinations))
-        values.extend(combinations)
-    shape = (len(owner), len(binary_idx))
-    return np.array(owner, dtype=int), np.array(values, dtype=float).reshape(shape)

@@ -30,12 +30,12 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
                 notes[row].append(f"{entry['population']}: {entry['reason']}")
     for k, predictor in enumerate(posterior.predictors):
         limits = posterior.facts["ranges"][predictor.name]
-        known = np.flatnonzero(~np.isnan(rows.x_reported[:, k]))
+        known = np.flatnonzero(~np.isnan(rows.value[:, k]))
         if limits["trials"] == 0:
             for row in known:
                 notes[row].append(f"{predictor.name}: no trial of the evidence reports it")
         elif limits["low"] is not None:
-            values = predictor.from_scale(rows.x_reported[known, k])
+            values = predictor.from_scale(rows.value[known, k])
             outside = (values < limits["low"]) | (values > limits["high"])
             for row, value in zip(known[outside], values[outside], strict=True):
                 notes[row].append(
@@ -47,8 +47,8 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
 
 def _reported_as_asked(posterior: Posterior, rows: Rows) -> np.ndarray:
     """Return whether the evidence of a row's population holds its very arm, time and threshold."""
-    units = posterior.groups.get("constant_data")
-    if units is None:
+    units = posterior.groups.get("constant_data", {})
+    if not set(_OUTCOME) <= set(units):
         return np.zeros(len(rows), dtype=bool)
     asked = _outcome_keys({name: getattr(rows, name) for name in _OUTCOME})
     held = set(_outcome_keys(units))

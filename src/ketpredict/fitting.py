@@ -19,7 +19,6 @@ from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
 from ketpredict.errors import KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
-from ketpredict.marginal import unit_probability
 from ketpredict.parameter_dims import coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
@@ -27,10 +26,12 @@ from ketpredict.prior import draw_prior
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
+from ketpredict.unit_outcome import unit_probability
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
+_OF_TRIALS = {"trial", "trial_cell", "reported_cell", "unreported_cell"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _collect(
         "prior": {
             name: values[None]
             for name, values in draw_prior(design, _PRIOR_DRAWS, rng).items()
-            if not {"trial", "unreported"} & set(dims.get(name, ()))
+            if not _OF_TRIALS & set(dims.get(name, ()))
         },
     }
     posterior = Posterior(
@@ -165,16 +166,12 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     """Add replicated responders and pointwise log likelihoods, unless they are too many to keep."""
     if posterior.n_draws * len(design.units) > _MOST_POINTWISE_VALUES:
         return posterior
-    probability = unit_probability(
-        posterior.parameters,
-        design.units,
-        design.predictors,
-        design.pattern_unit,
-        design.pattern_value,
-    )
+    probability = unit_probability(posterior.parameters, design)
     shape = (*posterior.groups["posterior"]["intercept"].shape[:2], len(design.units))
     n, responders = design.units.n, design.units.responders
-    replicated = np.random.default_rng(seed).binomial(n.astype(int), np.clip(probability, 0, 1))
+    # Sums of weights may leave 1 by a rounding error, which the generator refuses.
+    probability = np.clip(probability, 0.0, 1.0)
+    replicated = np.random.default_rng(seed).binomial(n.astype(int), probability)
     log_likelihood = binom.logpmf(responders, n, probability)
     groups = {
         **posterior.groups,

@@ -11,11 +11,10 @@ Priors (see ``docs/model.md`` for sources; all numbers stand in the model file)
     predictor's reference variance.
 
 Likelihood
-    :math:`r_u \sim \text{Binomial}(n_u, \sum_c w_{uc} \Phi(m_{uc} / \sqrt{1 + s_u}))`
-    over the patterns :math:`c` of a unit, :math:`s_u = \sum_k \beta_{uk}^2 S_{uk}`. For one
-    patient with normal missing predictors this is exact given the slopes
-    (:math:`E\,\Phi(a + b x) = \Phi((a + b m)/\sqrt{1 + b^2 S})`, Ellison 1964, J Am Stat Assoc
-    59:89); for an arm it holds when its patients are independent draws of that distribution.
+    Responses, :math:`r_u \sim \text{Binomial}(n_u, P_u)` (:mod:`ketpredict.graph_response`), and
+    what patients and arms say of their predictors (:mod:`ketpredict.graph_evidence`), both from
+    one joint law of the predictors (:mod:`ketpredict.graph_predictors`). Missing predictors are
+    averaged over exactly, never sampled.
 """
 
 from __future__ import annotations
@@ -25,10 +24,15 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pymc.distributions.dist_math import binomln
 
 from ketpredict.design import Design
-from ketpredict.equations import pattern_weight, unit_intercept, unit_slope
-from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
+from ketpredict.graph_evidence import arms_log_density, people_log_density
+from ketpredict.graph_predictors import add_predictor_law, describe_arms, weigh_patterns
+from ketpredict.graph_response import response_tails
+from ketpredict.graph_rows import SharedRows, share_rows
+from ketpredict.link import variance as link_variance
+from ketpredict.marginal import reference_variance
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.spec import CURVES, REFERENCE_ARM, Prior
 
@@ -37,20 +41,58 @@ def build(design: Design) -> pm.Model:
     """Return the PyMC model of a design.
 
     Every variable has named dimensions, so that ``posterior["slope"].sel(predictor="bmi")`` works.
-    The observed variable is ``responders`` with dimension ``unit``.
+    The observed variable is ``responders`` with dimension ``unit``; what the data say of the
+    predictors is the potential ``predictors``.
     """
+    shared = share_rows(design)
     with pm.Model(coords=coordinates(design)) as model:
         parameters = {**_intercepts(design), **_arms(design), **_study_and_time(design)}
         parameters |= _slopes(design)
-        unreported = _unreported(design)
-        pm.Binomial(
+        if design.predictors:
+            success, failure = _with_predictors(design, parameters, shared)
+        else:
+            success, failure = response_tails(design, parameters, shared, None, None, None)
+        pm.CustomDist(
             "responders",
-            n=design.units.n,
-            p=_probability(design, parameters, unreported),
+            design.units.n.astype(int),
+            success,
+            failure,
+            dist=_binomial_draw,
+            logp=_binomial_log_density,
+            class_name="Binomial",
             observed=design.units.responders,
             dims="unit",
         )
     return model
+
+
+def _with_predictors(
+    design: Design, parameters: dict[str, Any], shared: SharedRows
+) -> tuple[Any, Any]:
+    """Add the law of the predictors and what the data say of it; return the response's tails."""
+    parameters["across_slope"] = _across(design)
+    law = add_predictor_law(design, shared)
+    patterns = weigh_patterns(design, law, shared)
+    said = people_log_density(design, law, shared, patterns)
+    arm_law = None
+    if len(shared.arms):
+        arm_law = describe_arms(design, law, shared, patterns.arm)
+        said = said + arms_log_density(design, law, shared, arm_law)
+    pm.Potential("predictors", said)
+    line_weight = pt.concatenate([patterns.mixture, patterns.arm])
+    return response_tails(design, parameters, shared, law, arm_law, line_weight)
+
+
+def _binomial_draw(n: Any, success: Any, failure: Any, size: Any) -> Any:
+    return pm.Binomial.dist(n=n, p=success, size=size)
+
+
+def _binomial_log_density(value: Any, n: Any, success: Any, failure: Any) -> Any:
+    """Return the binomial log density from both tails.
+
+    A probability near 1 has no digits left for its complement, so PyMC's own would lose them.
+    """
+    return binomln(n, value) + value * pt.log(success) + (n - value) * pt.log(failure)
 
 
 def _scalar(name: str, prior: Prior) -> Any:
@@ -190,7 +232,7 @@ def _slope_scales(design: Design) -> Any:
     """Return the standard deviation of each part (rows) of each predictor's slope (columns)."""
     priors, n_predictors = design.spec.priors, len(design.predictors)
     explained = _scalar("explained_variance", priors["explained_variance"])
-    budget = explained / (1.0 - explained)
+    budget = link_variance(design.spec.link) * explained / (1.0 - explained)
     if n_predictors > 1:
         concentration = np.full(n_predictors, priors["predictor_share"].values[0])
         predictor_share = pm.Dirichlet("predictor_share", concentration, dims="predictor")
@@ -205,55 +247,12 @@ def _slope_scales(design: Design) -> Any:
     return pm.Deterministic("slope_scale", scale, dims=("slope_part", "predictor"))
 
 
-def _unreported(design: Design) -> Any:
-    """Return standard normal positions of the trial means and rates that nobody reports, and a 0.
-
-    The closing 0 is what the units of trials that do report point at.
-    """
-    if len(design.unreported) == 0:
-        return pt.zeros(1)
-    raw = pm.Normal("unreported_position", dims="unreported")
-    return pt.concatenate([raw, pt.zeros(1)])
-
-
-def _probability(design: Design, parameters: dict[str, Any], unreported: Any) -> Any:
-    """Return the response probability of each unit, its individual variation averaged out."""
-    units = design.units
-    slope = unit_slope(parameters, units)
-    linear = unit_intercept(parameters, units)
-    spread = np.array([between_trial_sd(predictor) for predictor in design.predictors])
-    position = unreported[units.unreported_idx]
-    binary, continuous = design.binary_idx, design.continuous_idx
-    if len(continuous):
-        mean = units.value[:, continuous] + spread[continuous] * position[:, continuous]
-        part = slope[:, continuous]
-        linear = linear + (part * mean).sum(axis=-1)
-        variance = (part**2 * units.variance[:, continuous]).sum(axis=-1)
-    else:
-        variance = pt.zeros(len(units))
-    owner = design.pattern_unit
-    if len(binary):
-        centre = np.array([design.predictors[k].centre for k in binary])
-        rate = _rates(design, position[:, binary], spread[binary])
-        shift = (slope[:, binary][owner] * (design.pattern_value - centre)).sum(axis=-1)
-        weight = pattern_weight(rate[owner], design.pattern_value)
-        linear = linear[owner] + shift
-        by_pattern = weight * normal_cdf(linear / pt.sqrt(1.0 + variance[owner]))
-        if len(owner) == len(units):
-            return by_pattern
-        return pt.inc_subtensor(pt.zeros(len(units))[owner], by_pattern)
-    return normal_cdf(linear / pt.sqrt(1.0 + variance))
-
-
-def _rates(design: Design, position: Any, spread: np.ndarray) -> Any:
-    """Return the rate of each binary predictor in each unit, reported or not."""
-    units, binary = design.units, design.binary_idx
-    location = np.array([rate_location(design.predictors[k]) for k in binary])
-    is_unreported = units.unreported_idx[:, binary] < len(design.unreported)
-    latent = normal_cdf(location + spread * position)
-    return pt.where(is_unreported, latent, units.value[:, binary])
-
-
-def normal_cdf(value: Any) -> Any:
-    """Return the standard normal distribution function of a tensor, accurate in the lower tail."""
-    return 0.5 * pt.erfc(-value / np.sqrt(2.0))
+def _across(design: Design) -> Any:
+    """Return what the trial mean of each predictor adds to its slope within trials."""
+    size = len(design.predictors)
+    if not design.has_across:
+        return pm.Deterministic("across_slope", pt.zeros(size), dims="predictor")
+    scale = _scalar("across_scale", design.spec.priors["across_scale"])
+    raw = pm.Normal("across_slope_raw", dims="across_predictor")
+    placed = pt.set_subtensor(pt.zeros(size)[design.across_idx], scale * raw)
+    return pm.Deterministic("across_slope", placed, dims="predictor")

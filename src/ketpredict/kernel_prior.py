@@ -30,20 +30,17 @@ from ketpredict.kernel_numbers import (
     PREDICTOR_SHARE,
     PRIOR,
     REFERENCE_KNOT,
+    SLOPE_CONCENTRATION,
     SLOPE_SHARE,
-    STUDY_EFFECT,
-    STUDY_TERMS,
     VARIABLE_START,
-    VARIABLES,
     WALK_STEP,
-    N,
     block,
 )
 
 _PARTS = 4
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def scale_prior(point, gradient, numbers, which):
     """Return a half-normal scale (log transform) or its fixed value, and add its prior."""
     start = int(block(numbers, VARIABLE_START)[which])
@@ -55,7 +52,7 @@ def scale_prior(point, gradient, numbers, which):
     return scale, point[start] - 0.5 * (scale / spread) ** 2
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def standard_normal_prior(point, gradient, start, size):
     """Return the log density of standard normals, without its constant."""
     total = 0.0
@@ -65,7 +62,7 @@ def standard_normal_prior(point, gradient, start, size):
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def grouped_prior(point, gradient, numbers, which_scale, which_raw, size):
     """Return scale, effects and log prior of one grouping; zeros where the model has none."""
     start = int(block(numbers, VARIABLE_START)[which_raw])
@@ -78,7 +75,7 @@ def grouped_prior(point, gradient, numbers, which_scale, which_raw, size):
     return scale, effect, log_prior
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def pass_grouped_back(point, gradient, numbers, which_scale, which_raw, scale, effect_back):
     """Pass derivatives with respect to the effects of one grouping on to scale and position."""
     starts = block(numbers, VARIABLE_START)
@@ -93,31 +90,38 @@ def pass_grouped_back(point, gradient, numbers, which_scale, which_raw, scale, e
         gradient[scale_start] += scale_back * scale
 
 
-@numba.njit(cache=True)
-def log_simplex(point, start, size):
-    """Return the logs of a simplex from PyMC's transform, whose coordinates sum to zero."""
-    extended = np.zeros(size)
+@numba.njit(error_model="numpy")
+def log_simplex(point, start, share):
+    """Write the logs of a simplex from PyMC's transform, whose coordinates sum to zero."""
+    size = share.shape[0]
+    share[size - 1] = 0.0
+    largest = -math.inf
     for i in range(size - 1):
-        extended[i] = point[start + i]
-        extended[size - 1] -= point[start + i]
-    largest = extended.max()
+        share[i] = point[start + i]
+        share[size - 1] -= share[i]
+        largest = max(largest, share[i])
+    largest = max(largest, share[size - 1])
     total = 0.0
     for i in range(size):
-        total += math.exp(extended[i] - largest)
-    return extended - (largest + math.log(total))
+        total += math.exp(share[i] - largest)
+    whole = largest + math.log(total)
+    for i in range(size):
+        share[i] -= whole
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def log_simplex_back(gradient, start, log_share, back):
     """Pass derivatives with respect to log shares on to the transform's coordinates."""
     size = log_share.shape[0]
-    total = back.sum()
+    total = 0.0
+    for i in range(size):
+        total += back[i]
     last = back[size - 1] - math.exp(log_share[size - 1]) * total
     for i in range(size - 1):
         gradient[start + i] += back[i] - math.exp(log_share[i]) * total - last
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def arm_prior(point, gradient, numbers):
     """Return arm effects, the scale within classes and the log prior."""
     starts = block(numbers, VARIABLE_START)
@@ -139,7 +143,7 @@ def arm_prior(point, gradient, numbers):
     return scale, effect, log_prior
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def pass_arm_back(point, gradient, numbers, scale, back):
     """Pass derivatives with respect to arm effects on."""
     starts = block(numbers, VARIABLE_START)
@@ -158,16 +162,15 @@ def pass_arm_back(point, gradient, numbers, scale, back):
             other += 1
 
 
-@numba.njit(cache=True)
-def horizon_prior(point, gradient, numbers):
-    """Return offsets (curve, knot), the scale of the walk and the log prior."""
+@numba.njit(error_model="numpy")
+def horizon_prior(point, gradient, numbers, offset):
+    """Write offsets (curve, knot); return the scale of the walk and the log prior."""
     step = block(numbers, WALK_STEP)
     reference = int(block(numbers, REFERENCE_KNOT)[0])
     scale, log_prior = scale_prior(point, gradient, numbers, HORIZON_SCALE)
     raw = int(block(numbers, VARIABLE_START)[HORIZON_RAW])
     steps = step.shape[0]
     log_prior += standard_normal_prior(point, gradient, raw, 2 * steps)
-    offset = np.zeros((2, steps + 1))
     for curve in range(2):
         for j in range(steps):
             move = scale * step[j] * point[raw + curve * steps + j]
@@ -175,10 +178,10 @@ def horizon_prior(point, gradient, numbers):
         at_reference = offset[curve, reference]
         for j in range(steps + 1):
             offset[curve, j] -= at_reference
-    return scale, offset, log_prior
+    return scale, log_prior
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def pass_horizon_back(point, gradient, numbers, scale, back):
     """Pass derivatives with respect to horizon offsets on."""
     step = block(numbers, WALK_STEP)
@@ -187,7 +190,9 @@ def pass_horizon_back(point, gradient, numbers, scale, back):
     raw, scale_start = int(starts[HORIZON_RAW]), int(starts[HORIZON_SCALE])
     steps = step.shape[0]
     for curve in range(2):
-        total = back[curve].sum()
+        total = 0.0
+        for j in range(steps + 1):
+            total += back[curve, j]
         beyond = total
         for j in range(steps):
             # Step j moves every knot after it, and the reference that is subtracted from all.
@@ -199,18 +204,15 @@ def pass_horizon_back(point, gradient, numbers, scale, back):
                 gradient[scale_start] += move_back * scale * step[j] * point[place]
 
 
-@numba.njit(cache=True)
-def slope_scale_prior(point, gradient, numbers):
-    """Return slope SDs (part, predictor), log shares of predictors and parts, and the log prior."""
+@numba.njit(error_model="numpy")
+def slope_scale_prior(point, gradient, numbers, scales, log_predictor, log_part):
+    """Write slope SDs (part, predictor) and log shares; return their log prior."""
     starts, prior = block(numbers, VARIABLE_START), block(numbers, PRIOR)
     log_variance = block(numbers, LOG_REFERENCE_VARIANCE)
     present = block(numbers, PART_PRESENT)
-    count, parts = log_variance.shape[0], int(present.sum())
-    scales = np.zeros((_PARTS, count))
-    log_predictor, log_part = np.zeros(count), np.zeros(parts)
-    log_prior = 0.0
+    count, log_prior = log_variance.shape[0], 0.0
     if count == 0:
-        return scales, log_predictor, log_part, log_prior
+        return log_prior
     start = int(starts[EXPLAINED_VARIANCE])
     if start < 0:
         explained = block(numbers, FIXED)[EXPLAINED_VARIANCE]
@@ -220,14 +222,16 @@ def slope_scale_prior(point, gradient, numbers):
         first, second = prior[2 * EXPLAINED_VARIANCE], prior[2 * EXPLAINED_VARIANCE + 1]
         inside = 1.0 / (1.0 + math.exp(-budget))
         # log sigmoid without cancellation: -log(1 + exp(-budget)).
-        log_prior += -first * np.logaddexp(0.0, -budget) - second * np.logaddexp(0.0, budget)
+        below = math.log1p(math.exp(-abs(budget)))
+        log_prior -= first * (below + max(-budget, 0.0)) + second * (below + max(budget, 0.0))
         gradient[start] += first * (1.0 - inside) - second * inside
     if int(starts[PREDICTOR_SHARE]) >= 0:
-        log_predictor = log_simplex(point, int(starts[PREDICTOR_SHARE]), count)
-        log_prior += prior[2 * PREDICTOR_SHARE] * log_predictor.sum()
-    log_part = log_simplex(point, int(starts[SLOPE_SHARE]), parts)
+        log_simplex(point, int(starts[PREDICTOR_SHARE]), log_predictor)
+        for k in range(count):
+            log_prior += prior[2 * PREDICTOR_SHARE] * log_predictor[k]
+    log_simplex(point, int(starts[SLOPE_SHARE]), log_part)
     row = 0
-    concentration = prior[2 * len(VARIABLES) :]
+    concentration = block(numbers, SLOPE_CONCENTRATION)
     for part in range(_PARTS):
         if present[part] > 0:
             log_prior += concentration[part] * log_part[row]
@@ -235,10 +239,10 @@ def slope_scale_prior(point, gradient, numbers):
                 total = budget + log_part[row] + log_predictor[k] - log_variance[k]
                 scales[part, k] = math.exp(0.5 * total)
             row += 1
-    return scales, log_predictor, log_part, log_prior
+    return log_prior
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def pass_slope_scale_back(gradient, numbers, scales, log_predictor, log_part, scales_back):
     """Pass derivatives with respect to slope scales on to R2 and the shares."""
     starts, prior = block(numbers, VARIABLE_START), block(numbers, PRIOR)
@@ -246,7 +250,7 @@ def pass_slope_scale_back(gradient, numbers, scales, log_predictor, log_part, sc
     count = log_predictor.shape[0]
     if count == 0:
         return
-    concentration = prior[2 * len(VARIABLES) :]
+    concentration = block(numbers, SLOPE_CONCENTRATION)
     predictor_back = np.full(count, prior[2 * PREDICTOR_SHARE])
     part_back = np.zeros(log_part.shape[0])
     budget_back, row = 0.0, 0
@@ -266,67 +270,24 @@ def pass_slope_scale_back(gradient, numbers, scales, log_predictor, log_part, sc
     log_simplex_back(gradient, int(starts[SLOPE_SHARE]), log_part, part_back)
 
 
-@numba.njit(cache=True)
-def slope_prior(point, gradient, numbers, which, scale, rows):
-    """Return one part of the slopes, (row, predictor), and its log prior."""
-    count = scale.shape[0]
-    slope = np.zeros((rows, count))
-    start = int(block(numbers, VARIABLE_START)[which])
-    if start < 0:
-        return slope, 0.0
-    log_prior = standard_normal_prior(point, gradient, start, rows * count)
-    for i in range(rows):
-        for k in range(count):
-            slope[i, k] = point[start + i * count + k] * scale[k]
-    return slope, log_prior
-
-
-@numba.njit(cache=True)
-def pass_slope_back(point, gradient, numbers, which, scale, back, scale_back):
-    """Pass derivatives with respect to one part of the slopes on, and gather those of its scale."""
-    start = int(block(numbers, VARIABLE_START)[which])
-    if start < 0:
-        return
-    rows, count = back.shape
-    for i in range(rows):
-        for k in range(count):
-            place = start + i * count + k
-            gradient[place] += back[i, k] * scale[k]
-            scale_back[k] += back[i, k] * point[place]
-
-
-@numba.njit(cache=True)
-def study_term_prior(point, gradient, numbers):
-    """Return the effects of the study terms and their log density."""
-    start, prior = int(block(numbers, VARIABLE_START)[STUDY_EFFECT]), block(numbers, PRIOR)
-    location, spread = prior[2 * STUDY_EFFECT], prior[2 * STUDY_EFFECT + 1]
-    size = block(numbers, STUDY_TERMS).shape[0] // block(numbers, N).shape[0]
-    effect = point[start : start + size].copy()
-    log_prior = 0.0
-    for i in range(size):
-        distance = (effect[i] - location) / spread
-        log_prior -= 0.5 * distance**2
-        gradient[start + i] -= distance / spread
-    return effect, log_prior
-
-
-@numba.njit(cache=True)
-def improvement_sd_prior(point, gradient, numbers, size):
-    """Return the spread of each scale and its log density."""
+@numba.njit(error_model="numpy")
+def improvement_sd_prior(point, gradient, numbers, values):
+    """Write the spread of each scale and return its log density."""
     start, prior = int(block(numbers, VARIABLE_START)[IMPROVEMENT_SD]), block(numbers, PRIOR)
     if start < 0:
-        return np.full(size, block(numbers, FIXED)[IMPROVEMENT_SD]), 0.0
+        values[:] = block(numbers, FIXED)[IMPROVEMENT_SD]
+        return 0.0
     location, spread = prior[2 * IMPROVEMENT_SD], prior[2 * IMPROVEMENT_SD + 1]
-    values, log_prior = np.empty(size), 0.0
-    for i in range(size):
+    log_prior = 0.0
+    for i in range(values.shape[0]):
         values[i] = math.exp(point[start + i])
         distance = (point[start + i] - location) / spread
         log_prior -= 0.5 * distance**2
         gradient[start + i] -= distance / spread
-    return values, log_prior
+    return log_prior
 
 
-@numba.njit(cache=True)
+@numba.njit(error_model="numpy")
 def intercept_prior(point, gradient, numbers):
     """Return the intercept and its log density."""
     start, prior = int(block(numbers, VARIABLE_START)[INTERCEPT]), block(numbers, PRIOR)

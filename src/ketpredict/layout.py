@@ -1,4 +1,4 @@
-"""From a design to the kernel's array of numbers, and from its points back to named parameters.
+"""From a design to the kernel's array of numbers.
 
 The order and the transforms are PyMC's: variables stand in the order in which
 :mod:`ketpredict.graph` makes them, scales and spreads as logarithms, R2 as its log odds, simplexes
@@ -11,19 +11,33 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy.special import betaln, expit, gammaln
+from scipy.special import betaln, gammaln
 
 from ketpredict import kernel_numbers
+from ketpredict.arrangement import arrange
 from ketpredict.design import Design
+from ketpredict.link import components
+from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
 from ketpredict.spec import CURVES, REFERENCE_ARM, SLOPE_PARTS, STUDY_TERMS, Prior
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-_SCALES = {
+SCALES = {
     "population_scale": ("population_effect_raw", "population_intercept"),
     "trial_scale": ("trial_effect_raw", "trial_intercept"),
     "treatment_scale": ("treatment_deviation_raw", "trial_treatment"),
+}
+_NORMAL = {
+    "study_term_effect": "study_term",
+    "predictor_location": "predictor_location",
+    "binary_shift": "binary_shift",
+    "binary_log_odds_ratio": "binary_association",
+}
+"""Variables that are normal as they stand, and the name of their prior."""
+_LOG_NORMAL = {
+    "improvement_sd": "improvement_sd",
+    "predictor_between_scale": "predictor_between_scale",
 }
 
 
@@ -40,12 +54,15 @@ class Layout:
     size : dict of str to int
         Number of places; a simplex has one less than shares.
     n_dimensions : int
+    pieces : frozenset of str
+        Pieces of the density that the design needs.
     """
 
     numbers: np.ndarray
     start: dict[str, int]
     size: dict[str, int]
     n_dimensions: int
+    pieces: frozenset[str]
 
 
 def lay_out(design: Design) -> Layout:
@@ -57,7 +74,68 @@ def lay_out(design: Design) -> Layout:
             start[name] = place
             place += size[name]
     blocks = _blocks(design, start, size)
-    return Layout(_packed(blocks), start, size, place)
+    widths = _work_widths(blocks, place)
+    lengths = np.array([widths[name] for name in kernel_numbers.WORK])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    blocks["work_layout"] = np.column_stack([starts, lengths])
+    # The closing number: how long the working array is, with its own length in front.
+    numbers = np.append(_packed(blocks), lengths.sum() + 1.0)
+    return Layout(numbers, start, size, place, _pieces(blocks))
+
+
+def _work_widths(blocks: dict[str, np.ndarray], dimensions: int) -> dict[str, int]:
+    """Return the length of each part of the array that an evaluation works in."""
+    sizes = dict(zip(kernel_numbers.SIZE_NAMES, blocks["sizes"].tolist(), strict=True))
+    count, continuous, binaries = sizes["predictors"], sizes["continuous"], sizes["binaries"]
+    square, clusters = continuous**2, sizes["clusters"] * (count + 2)
+    widths = {
+        "point": dimensions,
+        "gradient": dimensions,
+        "scalars": 6,
+        "improvement_sd": sizes["scales"],
+        "offset": 2 * sizes["knots"],
+        "slope_scales": 4 * count,
+        "log_predictor": count,
+        "log_part": int(blocks["part_present"].sum()),
+        "across": count,
+        "intercept": sizes["settings"],
+        "slope": sizes["slopes"] * count,
+        "trial_mean": len(blocks["cell_predictor"]),
+        "factor": square,
+        "shift": continuous * binaries,
+        "odds": max(binaries - 1, 0),
+        "rate_density": sizes["laws"] * binaries,
+        "mean": sizes["laws"] * count,
+        "table": sizes["laws"] * binaries * 4,
+        "covariance": square,
+        "precision": sizes["subsets"] * square,
+        "regression": sizes["subsets"] * square,
+        "residual": sizes["subsets"] * square,
+        "log_determinant": sizes["subsets"],
+        "shift_score": sizes["subsets"] * continuous * binaries,
+        "shift_square": sizes["subsets"] * binaries**2,
+        "coefficients": clusters,
+        "chain_count": sizes["laws"] * binaries * 4,
+        "determinant_back": sizes["subsets"],
+    }
+    for name in kernel_numbers.WORK:
+        widths.setdefault(name, widths.get(name.removesuffix("_back"), 0))
+    return widths
+
+
+def _pieces(blocks: dict[str, np.ndarray]) -> frozenset[str]:
+    """Return the pieces of the density that are needed."""
+    wanted = {"priors_forward", "priors_back"}
+    some = {
+        "groups": "group_weight",
+        "persons": "person_weight",
+        "closed": "row_responders",
+        "open": "open_responders",
+        "arms": "arm_responders",
+    }
+    wanted |= {piece for piece, block in some.items() if len(blocks[block])}
+    # Without predictors too: clusters hold the constants of patients' linear predictors.
+    return frozenset(wanted | {"law_forward", "law_back"})
 
 
 def _sizes(design: Design) -> dict[str, int]:
@@ -72,7 +150,7 @@ def _sizes(design: Design) -> dict[str, int]:
     size = {}
     for name in ("intercept", "arm_scale", "horizon_scale"):
         size[name] = int(priors[name].kind != "fixed")
-    for scale, (raw, pooling) in _SCALES.items():
+    for scale, (raw, pooling) in SCALES.items():
         prior = priors[scale]
         present = getattr(design.spec.pooling, pooling) and prior != Prior("fixed", (0.0,))
         size[scale] = int(present and prior.kind != "fixed")
@@ -85,7 +163,7 @@ def _sizes(design: Design) -> dict[str, int]:
     size["improvement_sd"] = 0 if spread_known else len(design.scales)
     if count:
         size |= _slope_sizes(design, count)
-    size["unreported_position"] = len(design.unreported)
+        size |= _law_sizes(design, count)
     return {name: number for name, number in size.items() if number}
 
 
@@ -105,7 +183,26 @@ def _slope_sizes(design: Design, count: int) -> dict[str, int]:
     }
 
 
-def _class_priors(design: Design) -> list[Prior]:
+def _law_sizes(design: Design, count: int) -> dict[str, int]:
+    """Return the sizes of the variables that describe the predictors."""
+    across = len(design.across_idx) if design.has_across else 0
+    continuous, binaries = len(design.continuous_idx), len(design.binary_idx)
+    learned = design.spec.priors["across_scale"].kind != "fixed"
+    return {
+        "across_scale": int(across > 0 and learned),
+        "across_slope_raw": across,
+        "predictor_location": count,
+        "predictor_between_scale": count,
+        "trial_mean_reported": design.n_reported,
+        "trial_mean_unreported_raw": len(design.cells) - design.n_reported,
+        "predictor_cholesky": continuous * (continuous + 1) // 2,
+        "binary_shift": continuous * binaries,
+        "binary_log_odds_ratio": max(binaries - 1, 0),
+    }
+
+
+def class_priors(design: Design) -> list[Prior]:
+    """Return the prior of the mean of each class of arms."""
     priors = design.spec.priors
     return [
         priors["active_class_mean" if name == "active" else "control_class_mean"]
@@ -114,73 +211,93 @@ def _class_priors(design: Design) -> list[Prior]:
 
 
 def _blocks(design: Design, start: dict[str, int], size: dict[str, int]) -> dict[str, np.ndarray]:
-    units, spec, predictors = design.units, design.spec, design.predictors
+    spec, predictors = design.spec, design.predictors
     classes = class_names(design)
-    class_priors = _class_priors(design)
+    of_class = class_priors(design)
     parts = spec.slope_parts()
-    first = np.flatnonzero(np.diff(design.pattern_unit, prepend=-1))
-    binary = [predictor.kind == "binary" for predictor in predictors]
-    blocks = {
-        name: getattr(units, name)
-        for name in kernel_numbers.BLOCKS
-        if name in {field.name for field in dataclasses.fields(units)}
-    }
-    return blocks | {
-        "pattern_start": np.append(first, len(design.pattern_unit)),
-        "pattern_value": design.pattern_value,
-        "predictor_kind": np.array(binary),
-        "centre": np.array([predictor.centre for predictor in predictors]),
-        "spread": np.array([between_trial_sd(predictor) for predictor in predictors]),
+    is_binary = np.array([predictor.kind == "binary" for predictor in predictors], dtype=bool)
+    centre = np.array([predictor.centre for predictor in predictors])
+    link_weight, link_scale = components(spec.link)
+    data = arrange(design)
+    location, _ = spec.priors["predictor_between_scale"].values
+    return data | {
+        "continuous_idx": design.continuous_idx,
+        "binary_idx": design.binary_idx,
+        "centre": centre,
+        "assay_dependent": np.array([predictor.assay_dependent for predictor in predictors]),
         "rate_location": np.array(
-            [
-                rate_location(predictor) if is_binary else 0.0
-                for predictor, is_binary in zip(predictors, binary, strict=True)
-            ]
+            [rate_location(p) if p.kind == "binary" else 0.0 for p in predictors]
         ),
-        "log_reference_variance": np.log([reference_variance(p) for p in predictors]),
+        "across_idx": design.across_idx if design.has_across else np.zeros(0),
+        "across_reference": np.where(is_binary, centre, 0.0),
+        "link_weight": link_weight,
+        "link_scale": link_scale,
+        "log_reference_variance": np.log(
+            [reference_variance(p) / link_variance(spec.link) for p in predictors]
+        ),
+        "between_location": np.log([between_trial_sd(p) for p in predictors]) + location,
         "arm_class_idx": np.array(
             [
                 -1 if arm == REFERENCE_ARM else classes.index(name)
                 for arm, name in zip(design.arms, design.arm_class, strict=True)
             ]
         ),
-        "class_location": np.array([prior.values[0] for prior in class_priors]),
+        "class_location": np.array([prior.values[0] for prior in of_class]),
         "class_spread": np.array(
-            [0.0 if prior.kind == "fixed" else prior.values[1] for prior in class_priors]
+            [0.0 if prior.kind == "fixed" else prior.values[1] for prior in of_class]
         ),
         "walk_step": np.sqrt(np.diff(np.log(spec.horizons.knots))),
         "reference_knot": np.array([spec.horizons.knots.index(spec.horizons.reference)]),
-        "fixed": _fixed_values(design),
+        "fixed": fixed_values(design),
         "prior": _prior_numbers(design),
+        "slope_concentration": np.array(spec.priors["slope_share"].values),
         "part_present": np.array([part in parts for part in SLOPE_PARTS]),
         "variable_start": np.array([start.get(name, -1) for name in kernel_numbers.VARIABLES]),
         "sizes": np.array(
-            [len(design.populations), len(design.trials), len(design.arms), len(design.scales)]
+            [
+                len(design.populations),
+                len(design.trials),
+                len(design.arms),
+                len(design.scales),
+                len(design.laws),
+                len(data["subset_observed"]),
+                len(STUDY_TERMS),
+                len(spec.horizons.knots),
+                len(data["setting_trial"]),
+                len(data["slope_trial"]),
+                len(data["cluster_law"]),
+                len(predictors),
+                len(design.continuous_idx),
+                len(design.binary_idx),
+            ]
         ),
         "constant": np.array([_constant(design, size)]),
+        "piece_address": np.zeros(len(kernel_numbers.PIECES)),
     }
 
 
-def _fixed_values(design: Design) -> np.ndarray:
+def fixed_values(design: Design) -> np.ndarray:
     """Return the value of each variable that the specification fixes."""
     values = np.zeros(len(kernel_numbers.VARIABLES))
     for i, name in enumerate(kernel_numbers.VARIABLES):
         prior = design.spec.priors.get(name)
         if prior is None or prior.kind != "fixed":
             continue
-        pooled = name not in _SCALES or getattr(design.spec.pooling, _SCALES[name][1])
+        pooled = name not in SCALES or getattr(design.spec.pooling, SCALES[name][1])
         values[i] = prior.values[0] if pooled else 0.0
     return values
 
 
 def _prior_numbers(design: Design) -> np.ndarray:
-    """Return two numbers of each variable's prior, then the concentrations of the slope parts."""
-    priors = {**design.spec.priors, "study_term_effect": design.spec.priors["study_term"]}
+    """Return two numbers of each variable's prior, then the concentration of the correlations."""
+    priors = design.spec.priors
+    named = {**_NORMAL, **_LOG_NORMAL, "predictor_cholesky": "predictor_sd"}
     numbers = np.zeros((len(kernel_numbers.VARIABLES), 2))
     for i, name in enumerate(kernel_numbers.VARIABLES):
-        values = priors[name].values[:2] if name in priors else ()
+        prior = priors.get(named.get(name, name))
+        values = prior.values[:2] if prior is not None else ()
         numbers[i, : len(values)] = values
-    return np.append(numbers.ravel(), priors["slope_share"].values)
+    return np.append(numbers.ravel(), priors["predictor_correlation"].values)
 
 
 def _constant(design: Design, size: dict[str, int]) -> float:
@@ -190,14 +307,18 @@ def _constant(design: Design, size: dict[str, int]) -> float:
     total = float((choose - gammaln(units.n - units.responders + 1)).sum())
     if "intercept" in size:
         total -= math.log(priors["intercept"].values[1]) + _LOG_ROOT_TWO_PI
-    for name in (*_SCALES, "arm_scale", "horizon_scale"):
+    for name in (*SCALES, "arm_scale", "horizon_scale", "across_scale"):
         if name in size:
             total += math.log(2.0) - _LOG_ROOT_TWO_PI - math.log(priors[name].values[0])
-    standard = [name for name in size if name.endswith("_raw") or name == "unreported_position"]
-    total -= sum(size[name] for name in standard) * _LOG_ROOT_TWO_PI
-    for name, prior in (("study_term_effect", "study_term"), ("improvement_sd", "improvement_sd")):
+    standard = sum(number for name, number in size.items() if name.endswith("_raw"))
+    total -= (standard + size.get("trial_mean_reported", 0)) * _LOG_ROOT_TWO_PI
+    for name, prior in {**_NORMAL, **_LOG_NORMAL}.items():
         if name in size:
             total -= size[name] * (math.log(priors[prior].values[1]) + _LOG_ROOT_TWO_PI)
+    if "predictor_cholesky" in size:
+        count = len(design.continuous_idx)
+        total -= count * (math.log(priors["predictor_sd"].values[1]) + _LOG_ROOT_TWO_PI)
+        total += _correlation_constant(count, priors["predictor_correlation"].values[0])
     if "explained_variance" in size:
         total -= float(betaln(*priors["explained_variance"].values))
     if "predictor_share" in size:
@@ -206,6 +327,16 @@ def _constant(design: Design, size: dict[str, int]) -> float:
     if "slope_share" in size:
         total += _simplex_constant(np.array(design.spec.slope_concentration()))
     return total
+
+
+def _correlation_constant(size: int, concentration: float) -> float:
+    """Return the constant of the LKJ density.
+
+    Lewandowski, Kurowicka and Joe 2009, J Multivar Anal 100:1989.
+    """
+    order = np.arange(1, size)
+    each = gammaln(concentration + 0.5 * (size - 1)) - 0.5 * order * math.log(math.pi)
+    return float((each - gammaln(concentration + 0.5 * (size - 1 - order))).sum())
 
 
 def _simplex_constant(concentration: np.ndarray) -> float:
@@ -221,130 +352,3 @@ def _packed(blocks: dict[str, np.ndarray]) -> np.ndarray:
     starts = 2 * len(flat) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
     header = np.column_stack([starts, lengths]).ravel().astype(float)
     return np.concatenate([header, *flat])
-
-
-def expand(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:
-    """Return named parameters, as the graph's posterior has them, from unconstrained points.
-
-    Parameters
-    ----------
-    points : ndarray of shape (..., n_dimensions)
-
-    Returns
-    -------
-    dict of str to ndarray
-        Arrays of shape (..., *own dimensions).
-    """
-    lead = points.shape[:-1]
-
-    def raw(name: str, *shape: int) -> np.ndarray:
-        if name not in layout.start:
-            return np.zeros((*lead, *shape))
-        first = layout.start[name]
-        return points[..., first : first + layout.size[name]].reshape(*lead, *shape)
-
-    parameters = {"intercept": _value(design, layout, points, "intercept")}
-    for scale, (name, _) in _SCALES.items():
-        parameters[scale] = _positive(design, layout, points, scale)
-        members = len(design.populations if scale == "population_scale" else design.trials)
-        parameters[name.removesuffix("_raw")] = parameters[scale][..., None] * raw(name, members)
-    parameters |= _expanded_arms(design, layout, points)
-    parameters["study_term_effect"] = raw("study_term_effect", len(STUDY_TERMS))
-    parameters["horizon_scale"] = _positive(design, layout, points, "horizon_scale")
-    parameters["horizon_offset"] = _expanded_offsets(
-        design, parameters["horizon_scale"], raw("horizon_offset_raw", len(CURVES), -1)
-    )
-    if "improvement_sd" in layout.start:
-        parameters["improvement_sd"] = np.exp(raw("improvement_sd", len(design.scales)))
-    else:
-        known = design.spec.priors["improvement_sd"].values[0]
-        parameters["improvement_sd"] = np.full((*lead, len(design.scales)), known)
-    parameters |= _expanded_slopes(design, layout, points)
-    if len(design.unreported):
-        parameters["unreported_position"] = raw("unreported_position", len(design.unreported))
-    return parameters
-
-
-def _value(design: Design, layout: Layout, points: np.ndarray, name: str) -> np.ndarray:
-    """Return an untransformed scalar, or the value that it is fixed to."""
-    if name in layout.start:
-        return points[..., layout.start[name]].copy()
-    return np.full(points.shape[:-1], _fixed_values(design)[kernel_numbers.VARIABLES.index(name)])
-
-
-def _positive(design: Design, layout: Layout, points: np.ndarray, name: str) -> np.ndarray:
-    value = _value(design, layout, points, name)
-    return np.exp(value) if name in layout.start else value
-
-
-def _expanded_arms(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:
-    scale = _positive(design, layout, points, "arm_scale")
-    effect = np.zeros((*points.shape[:-1], len(design.arms)))
-    parameters = {"arm_scale": scale, "arm_effect": effect}
-    if "arm_effect_raw" not in layout.start:
-        return parameters
-    priors, classes = _class_priors(design), class_names(design)
-    first = layout.start["arm_class_mean_raw"]
-    location = np.array([prior.values[0] for prior in priors])
-    spread = np.array([0.0 if prior.kind == "fixed" else prior.values[1] for prior in priors])
-    mean = location + spread * points[..., first : first + len(classes)]
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
-    own_class = [classes.index(design.arm_class[i]) for i in others]
-    first = layout.start["arm_effect_raw"]
-    deviation = points[..., first : first + len(others)]
-    effect[..., others] = mean[..., own_class] + scale[..., None] * deviation
-    return {**parameters, "arm_class_mean": mean}
-
-
-def _expanded_offsets(design: Design, scale: np.ndarray, raw: np.ndarray) -> np.ndarray:
-    horizons = design.spec.horizons
-    step = np.sqrt(np.diff(np.log(horizons.knots)))
-    walk = np.cumsum(scale[..., None, None] * step * raw, axis=-1)
-    path = np.concatenate([np.zeros((*walk.shape[:-1], 1)), walk], axis=-1)
-    reference = horizons.knots.index(horizons.reference)
-    return path - path[..., [reference]]
-
-
-def _expanded_slopes(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:
-    count, parts = len(design.predictors), design.spec.slope_parts()
-    lead = points.shape[:-1]
-    rows = {"population": len(design.populations), "trial": len(design.trials)}
-    parameters: dict[str, np.ndarray] = {}
-    if count:
-        log_odds = _value(design, layout, points, "explained_variance")
-        known = "explained_variance" not in layout.start
-        explained = log_odds if known else expit(log_odds)
-        log_part = _log_shares(layout, points, "slope_share", len(parts))
-        log_predictor = _log_shares(layout, points, "predictor_share", count)
-        budget = (explained / (1.0 - explained))[..., None, None]
-        variance = np.array([reference_variance(predictor) for predictor in design.predictors])
-        share = np.exp(log_part[..., :, None] + log_predictor[..., None, :]) / variance
-        parameters["explained_variance"] = explained
-        parameters["slope_share"] = np.exp(log_part)
-        if count > 1:
-            parameters["predictor_share"] = np.exp(log_predictor)
-        parameters["slope_scale"] = np.sqrt(budget * share)
-    for part in SLOPE_PARTS:
-        shape = (rows[part], count) if part in rows else (count,)
-        values = np.zeros((*lead, *shape))
-        if count and part in parts:
-            first = layout.start[f"{part}_slope_raw"]
-            raw = points[..., first : first + layout.size[f"{part}_slope_raw"]]
-            scale = parameters["slope_scale"][..., parts.index(part), :]
-            scale = scale[..., None, :] if part in rows else scale
-            values = raw.reshape(*lead, *shape) * scale
-        parameters[f"{part}_slope"] = values
-    parameters["slope"] = parameters["prognostic_slope"] + parameters["predictive_slope"]
-    return parameters
-
-
-def _log_shares(layout: Layout, points: np.ndarray, name: str, count: int) -> np.ndarray:
-    """Return the logs of a simplex from its unconstrained coordinates."""
-    lead = points.shape[:-1]
-    if name not in layout.start:
-        return np.zeros((*lead, count))
-    first = layout.start[name]
-    free = points[..., first : first + count - 1]
-    extended = np.concatenate([free, -free.sum(axis=-1, keepdims=True)], axis=-1)
-    largest = extended.max(axis=-1, keepdims=True)
-    return extended - largest - np.log(np.exp(extended - largest).sum(axis=-1, keepdims=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ketpredict.design import Design
@@ -31,7 +32,16 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "population_slope": ("population", "predictor"),
     "trial_slope": ("trial", "predictor"),
     "slope": ("predictor",),
-    "unreported_position": ("unreported",),
+    "across_scale": (),
+    "across_slope": ("predictor",),
+    "predictor_location": ("predictor",),
+    "predictor_between_scale": ("predictor",),
+    "trial_mean_reported": ("reported_cell",),
+    "trial_mean": ("trial_cell",),
+    "predictor_cholesky": ("cholesky_place",),
+    "predictor_covariance": ("continuous", "continuous_too"),
+    "binary_shift": ("continuous", "binary"),
+    "binary_log_odds_ratio": ("binary_pair",),
 }
 
 
@@ -43,9 +53,17 @@ def parameter_dims(design: Design) -> tuple[dict[str, tuple[str, ...]], dict[str
 def coordinates(design: Design) -> dict[str, Any]:
     """Return the labels of every dimension of the model."""
     names = design.predictor_names
+    continuous = [names[k] for k in design.continuous_idx]
+    binary = [names[k] for k in design.binary_idx]
+    cells = [
+        f"{design.laws[law] if design.predictors[k].assay_dependent else trial}: {names[k]}"
+        for (law, k), trial in zip(design.cells, _cell_trials(design), strict=True)
+    ]
+    size = len(continuous)
     return {
         "population": list(design.populations),
         "trial": list(design.trials),
+        "law": list(design.laws),
         "arm": list(design.arms),
         "other_arm": [arm for arm in design.arms if arm != REFERENCE_ARM],
         "arm_class": list(class_names(design)),
@@ -56,9 +74,21 @@ def coordinates(design: Design) -> dict[str, Any]:
         "scale": list(design.scales),
         "predictor": list(names),
         "slope_part": list(design.spec.slope_parts()),
-        "unreported": [f"{design.trials[trial]}: {names[k]}" for trial, k in design.unreported],
+        "across_predictor": [names[k] for k in design.across_idx],
+        "trial_cell": cells,
+        "reported_cell": cells[: design.n_reported],
+        "unreported_cell": cells[design.n_reported :],
+        "cholesky_place": list(range(size * (size + 1) // 2)),
+        "continuous": continuous,
+        "continuous_too": continuous,
+        "binary": binary,
+        "binary_pair": [f"{a} and {b}" for a, b in itertools.pairwise(binary)],
         "unit": list(range(len(design.units))),
     }
+
+
+def _cell_trials(design: Design) -> list[str]:
+    return [design.trials[design.law_trial[law]] for law, _ in design.cells]
 
 
 def class_names(design: Design) -> tuple[str, ...]:

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from ketpredict.errors import SavedFitError
+from ketpredict.predictor_law import Draws, with_absent
 from ketpredict.predictors import Predictor
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 _METADATA = "metadata"
 _TRAILER = b"\nketpredict sha256 "
 _TRAILER_LENGTH = len(_TRAILER) + 64 + 1
@@ -91,16 +92,12 @@ class Posterior:
             joined[name] = np.pad(joined[name], ((0, 0), (0, 1)))
         for name in ("population_slope", "trial_slope"):
             joined[name] = np.pad(joined[name], ((0, 0), (0, 1), (0, 0)))
-        position = joined.get("unreported_position", np.zeros((count, 0)))
-        joined["unreported_position"] = np.pad(position, ((0, 0), (0, 1)))
-        return joined
+        return with_absent(joined, self.predictors, len(self.coords["trial_cell"]))
 
-    def slope_scale(self, part: str) -> np.ndarray:
-        """Return the SD of one part of the slopes, (draw, predictor); zeros where absent."""
-        parts = self.spec.slope_parts()
-        if part not in parts or "slope_scale" not in self.parameters:
-            return np.zeros((self.n_draws, len(self.predictors)))
-        return self.parameters["slope_scale"][:, parts.index(part), :]
+    @functools.cached_property
+    def draws(self) -> Draws:
+        """The draws as the averages over what is not known take them."""
+        return Draws(self.parameters, self.predictors, self.spec.link, self.spec.slope_parts())
 
     def to_datatree(self) -> Any:
         """Return an ArviZ DataTree with the groups and their labelled dimensions."""

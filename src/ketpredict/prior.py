@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ketpredict.design import Design
-from ketpredict.marginal import reference_variance
+from ketpredict.link import variance as link_variance
+from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
 
 
@@ -35,8 +36,10 @@ def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str,
     _draw_arms(draws, design, size, rng)
     _draw_study_and_time(draws, design, size, rng)
     _draw_slopes(draws, design, size, rng)
-    if len(design.unreported):
-        draws["unreported_position"] = rng.normal(size=(size, len(design.unreported)))
+    if design.predictors:
+        _draw_across(draws, design, size, rng)
+        _draw_trial_means(draws, design, size, rng)
+        _draw_association(draws, design, size, rng)
     return draws
 
 
@@ -122,7 +125,7 @@ def _draw_slopes(
     parts = spec.slope_parts()
     if count:
         explained = _draw(spec.priors["explained_variance"], size, rng)
-        budget = explained / (1.0 - explained)
+        budget = link_variance(spec.link) * explained / (1.0 - explained)
         concentration = np.full(count, spec.priors["predictor_share"].values[0])
         shares = rng.dirichlet(concentration, size) if count > 1 else np.ones((size, 1))
         part_shares = rng.dirichlet(spec.slope_concentration(), size)
@@ -141,3 +144,74 @@ def _draw_slopes(
             values = scale * rng.normal(size=(size, *shape))
         draws[f"{part}_slope"] = values
     draws["slope"] = draws["prognostic_slope"] + draws["predictive_slope"]
+
+
+def _draw_across(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    slope = np.zeros((size, len(design.predictors)))
+    if design.has_across:
+        scale = _draw(design.spec.priors["across_scale"], size, rng)
+        draws["across_scale"] = scale
+        count = len(design.across_idx)
+        slope[:, design.across_idx] = scale[:, None] * rng.normal(size=(size, count))
+    draws["across_slope"] = slope
+
+
+def _draw_trial_means(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    priors, predictors = design.spec.priors, design.predictors
+    shape = (size, len(predictors))
+    reference = np.array([between_trial_sd(predictor) for predictor in predictors])
+    location = _draw(priors["predictor_location"], shape, rng)
+    scale = reference * _draw(priors["predictor_between_scale"], shape, rng)
+    own = [rate_location(p) if p.kind == "binary" else 0.0 for p in predictors]
+    owner = design.cells[:, 1]
+    middle = (location + np.array(own))[:, owner]
+    mean = middle + scale[:, owner] * rng.normal(size=(size, len(owner)))
+    draws["predictor_location"] = location
+    draws["predictor_between_scale"] = scale
+    if design.n_reported:
+        draws["trial_mean_reported"] = mean[:, : design.n_reported]
+    draws["trial_mean"] = mean
+
+
+def _draw_association(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    """Draw what predictors have to do with each other within a trial."""
+    priors = design.spec.priors
+    continuous, binary = len(design.continuous_idx), len(design.binary_idx)
+    if continuous:
+        sd = _draw(priors["predictor_sd"], (size, continuous), rng)
+        (eta,) = priors["predictor_correlation"].values
+        factor = sd[:, :, None] * _draw_correlation_factor(eta, continuous, size, rng)
+        rows, columns = np.tril_indices(continuous)
+        draws["predictor_cholesky"] = factor[:, rows, columns]
+        draws["predictor_covariance"] = factor @ factor.transpose(0, 2, 1)
+    if continuous and binary:
+        draws["binary_shift"] = _draw(priors["binary_shift"], (size, continuous, binary), rng)
+    if binary > 1:
+        association = _draw(priors["binary_association"], (size, binary - 1), rng)
+        draws["binary_log_odds_ratio"] = association
+
+
+def _draw_correlation_factor(
+    eta: float, count: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return Cholesky factors of correlation matrices, row by row (the onion method).
+
+    Row ``i`` points from the origin to a uniform direction; its squared length is Beta distributed,
+    so that the density of the matrix is proportional to its determinant to the power ``eta - 1``
+    (Lewandowski, Kurowicka and Joe 2009, J Multivar Anal 100:1989).
+    """
+    factor = np.zeros((size, count, count))
+    factor[:, 0, 0] = 1.0
+    for i in range(1, count):
+        square = rng.beta(0.5 * i, eta + 0.5 * (count - 1 - i), size)
+        direction = rng.normal(size=(size, i))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        factor[:, i, :i] = np.sqrt(square)[:, None] * direction
+        factor[:, i, i] = np.sqrt(1.0 - square)
+    return factor

@@ -6,7 +6,6 @@ keeps a level of zeros there.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,10 @@ import numpy as np
 
 from ketpredict.errors import DataError
 from ketpredict.horizon import horizon_basis
-from ketpredict.marginal import between_trial_sd
+from ketpredict.link import variance as link_variance
+from ketpredict.patients import Rows
 from ketpredict.posterior import Posterior
+from ketpredict.predictors import Predictor
 from ketpredict.spec import (
     FULL_THRESHOLD,
     REFERENCE_ARM,
@@ -24,57 +25,7 @@ from ketpredict.spec import (
     UNNAMED_TRIAL,
 )
 
-KNOWN_TRIAL = "known trial"
-NEW_TRIAL = "new trial, known population"
-NEW_POPULATION = "new population"
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Patients to predict, encoded. Attributes as in :class:`ketpredict.design.Units`.
-
-    A trial or population that the fit does not know has the index one past the last.
-
-    Parameters
-    ----------
-    x : ndarray of shape (row, predictor)
-        Reference scale; NaN where missing. Binary predictors are centred; so are assay-dependent
-        ones, on the trial's mean. Where that mean is not known, `x` is what the value says about
-        the distance from it, shrunk by ``1 / (1 + between_trial_sd**2)``.
-    x_variance : ndarray of shape (row, predictor)
-        Uncertainty of a distance from an unknown trial mean; 0 elsewhere.
-    x_reported : ndarray of shape (row, predictor)
-        Reference scale, not centred, for comparison with the range of the evidence.
-    new_trial, new_population : ndarray of bool, shape (row,)
-    """
-
-    population_idx: np.ndarray
-    trial_idx: np.ndarray
-    arm_idx: np.ndarray
-    curve_idx: np.ndarray
-    scale_idx: np.ndarray
-    active: np.ndarray
-    horizon_basis: np.ndarray
-    study_terms: np.ndarray
-    threshold_shift: np.ndarray
-    x: np.ndarray
-    x_variance: np.ndarray
-    x_reported: np.ndarray
-    new_trial: np.ndarray
-    new_population: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.arm_idx)
-
-    def take(self, index: np.ndarray) -> Rows:
-        """Return the rows at an index."""
-        return Rows(**{f.name: getattr(self, f.name)[index] for f in dataclasses.fields(self)})
-
-    def settings(self) -> np.ndarray:
-        """Return what each prediction assumes about its setting, in words."""
-        known = np.where(self.new_trial, NEW_TRIAL, KNOWN_TRIAL)
-        return np.where(self.new_population, NEW_POPULATION, known)
+__all__ = ["Rows", "encode_rows"]
 
 
 def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> Rows:
@@ -84,17 +35,21 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
     ----------
     table : mapping of str to array_like of shape (n_rows,)
         Predictor columns in their own units, and optionally ``trial``, ``population``, ``arm``,
-        ``hours``, ``threshold``, ``scale``, ``blinding``, ``enriched`` and
-        ``added_antidepressant``. Missing values and columns are legal; what they stand for: an
-        unseen trial, the trial's population or else an unseen one, ketamine 0.5 mg/kg, the
-        reference horizon, 50 % improvement, and the design of the trial or else a double-blind
-        one. The hours of a repeated course are those of its arm term.
+        ``hours``, ``threshold``, ``scale``, ``blinding``, ``enriched``,
+        ``added_antidepressant`` and ``assay``. Missing values and columns are legal; what they
+        stand for: an unseen trial, the trial's population or else an unseen one, ketamine
+        0.5 mg/kg, the reference horizon, 50 % improvement, and the design of the trial or else a
+        double-blind one. The hours of a repeated course are those of its arm term. Where the
+        level of a predictor is its assay's, ``NAME_assay_mean`` gives the mean of comparable
+        patients in that assay, in the predictor's own unit (of a predictor on the log scale: the
+        geometric mean); else the trial's mean is used, and one that is not known is averaged over.
 
     Raises
     ------
     DataError
         An arm, horizon, threshold or scale that the fit says nothing about, a label that is
-        another spelling of a known one, or a trial in a population that it is not of.
+        another spelling of a known one, a trial in a population that it is not of, or a binary
+        predictor that is neither 0 nor 1.
     """
     coords, horizons = posterior.coords, posterior.spec.horizons
     trial_idx = _level_index(table.get("trial"), coords["trial"], UNNAMED_TRIAL, n_rows)
@@ -111,14 +66,13 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
     _check_hours(hours, course, horizons)
     basis = horizon_basis(hours, horizons.knots) * ~course[:, None]
     shift, scale_idx = _thresholds(posterior, table, n_rows)
-    x = np.full((n_rows, len(posterior.predictors)), np.nan)
+    value = np.full((n_rows, len(posterior.predictors)), np.nan)
+    assay_mean = value.copy()
     for k, predictor in enumerate(posterior.predictors):
-        if predictor.name in table:
-            x[:, k] = predictor.to_scale(_numbers(table[predictor.name], np.nan, n_rows))
-    reported, x_variance = x.copy(), np.zeros_like(x)
-    for k, predictor in enumerate(posterior.predictors):
+        value[:, k] = _values(predictor, table.get(predictor.name), n_rows)
         if predictor.assay_dependent:
-            x[:, k], x_variance[:, k] = _from_trial_mean(posterior, x[:, k], trial_idx, k)
+            given = _assay_mean(predictor, table, n_rows)
+            assay_mean[:, k] = np.where(np.isnan(value[:, k]), np.nan, given)
     return Rows(
         population_idx=population_idx,
         trial_idx=trial_idx,
@@ -129,9 +83,9 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
         horizon_basis=basis,
         study_terms=_study_terms(posterior, table, trial_idx, n_rows),
         threshold_shift=shift,
-        x=x,
-        x_variance=x_variance,
-        x_reported=reported,
+        value=value,
+        assay_mean=assay_mean,
+        mean_cell=_mean_cells(posterior, trial_idx, table.get("assay")),
         new_trial=trial_idx == len(coords["trial"]),
         new_population=population_idx == len(coords["population"]),
     )
@@ -267,27 +221,77 @@ def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
         )
 
 
-def _from_trial_mean(
-    posterior: Posterior, x: np.ndarray, trial_idx: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return an assay-dependent value's distance from its trial's mean, and its uncertainty.
+def _values(predictor: Predictor, values: Any, n_rows: int) -> np.ndarray:
+    """Return a predictor's column on the reference scale; 0 and 1 stay as they are."""
+    numbers = _numbers(values, np.nan, n_rows)
+    if predictor.kind == "continuous":
+        return np.asarray(predictor.to_scale(numbers))
+    wrong = ~np.isnan(numbers) & (numbers != 0.0) & (numbers != 1.0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"Column '{predictor.name}', row {row + 1}: {numbers[row]:g}; expected 0 or 1."
+        )
+    return numbers
 
-    With patients ``N(mean, 1)`` around trial means ``N(0, s^2)``, the distance given the value
-    alone is ``N(x / (1 + s^2), s^2 / (1 + s^2))``.
+
+def _assay_mean(predictor: Predictor, table: Mapping[str, Any], n_rows: int) -> np.ndarray:
+    """Return the given means of an assay-dependent predictor's assay, on the reference scale."""
+    name = f"{predictor.name}_assay_mean"
+    given = _numbers(table.get(name), np.nan, n_rows)
+    wrong = (given < predictor.low) | (given > predictor.high)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"Column '{name}', row {row + 1}: {given[row]:g}; expected a mean between "
+            f"{predictor.low:g} and {predictor.high:g}."
+        )
+    return np.asarray(predictor.to_scale(given))
+
+
+def _mean_cells(posterior: Posterior, trial_idx: np.ndarray, assay: Any) -> np.ndarray:
+    """Return the cells of each row's trial and assay, (row, predictor); -1 where there is none.
+
+    Without an assay a row is of the trial's patients without one, or of its only assay. An assay
+    that the trial did not use leaves the means of assay-dependent predictors unknown.
     """
-    padded = np.append(posterior.trial_values[:, k], np.nan)
-    mean = padded[trial_idx]
-    spread = between_trial_sd(posterior.predictors[k]) ** 2
-    unknown = np.isnan(mean) & ~np.isnan(x)
-    distance = np.where(np.isnan(mean), x / (1.0 + spread), x - mean)
-    return distance, np.where(unknown, spread / (1.0 + spread), 0.0)
+    of_law = posterior.groups["constant_data"]["mean_cell"]
+    law_trial = posterior.groups["constant_data"]["law_trial"]
+    comparable = np.array([not p.assay_dependent for p in posterior.predictors], dtype=bool)
+    names = np.full(len(trial_idx), "", dtype=object)
+    if assay is not None:
+        named = ~_absent(assay, len(trial_idx))
+        names[named] = [str(name) for name in np.asarray(assay, dtype=object)[named]]
+    cells = np.full((len(trial_idx), len(posterior.predictors)), -1)
+    for trial, label in enumerate(posterior.coords["trial"]):
+        here = np.flatnonzero(trial_idx == trial)
+        laws = np.flatnonzero(law_trial == trial)
+        for name in dict.fromkeys(names[here]):
+            rows = here[names[here] == name]
+            law = _law(posterior, laws, label, name, int(rows[0]))
+            if law is None:
+                cells[rows] = np.where(comparable, of_law[laws[0]], -1)
+            else:
+                cells[rows] = of_law[law]
+    return cells
+
+
+def _law(posterior: Posterior, laws: np.ndarray, trial: str, assay: str, row: int) -> int | None:
+    """Return the law of a trial and assay, or None if the trial has no such assay."""
+    labels = {posterior.coords["law"][law]: int(law) for law in laws}
+    wanted = f"{trial} ({assay})" if assay else trial
+    if wanted in labels or len(labels) > 1 or assay:
+        _refuse_other_spelling(np.array([None] * row + [wanted], dtype=object), list(labels))
+        return labels.get(wanted)
+    return int(laws[0])
 
 
 def _thresholds(
     posterior: Posterior, table: Mapping[str, Any], n_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return 50 minus the threshold, and the scale whose spread turns it into a shift."""
+    """Return 50 minus the threshold, times the SD of the link, and the scale that it is on."""
     shift = FULL_THRESHOLD - _numbers(table.get("threshold"), FULL_THRESHOLD, n_rows)
+    shift = shift * np.sqrt(link_variance(posterior.spec.link))
     if not shift.any():
         return shift, np.zeros(n_rows, dtype=int)
     scales = posterior.coords["scale"]

@@ -17,7 +17,8 @@ from typing import Any
 from ketpredict.errors import SpecificationError
 from ketpredict.resources import models_path
 
-SCHEMA = 1
+SCHEMA = 2
+LINKS = ("probit", "logit")
 REFERENCE_ARM = "ketamine"
 ARM_CLASSES = ("active", "inert_control", "active_control")
 CURVES = ("active", "control")
@@ -30,7 +31,7 @@ UNNAMED_POPULATION = "(this population)"
 SLOPE_PARTS = ("prognostic", "predictive", "population", "trial")
 """The parts that share a predictor's slope variance, in the order of the prior ``slope_share``."""
 
-_PRIOR_ARGUMENTS = {"normal": 2, "half_normal": 1, "log_normal": 2, "beta": 2, "fixed": 1}
+_PRIOR_ARGUMENTS = {"normal": 2, "half_normal": 1, "log_normal": 2, "beta": 2, "fixed": 1, "lkj": 1}
 _PRIOR_KINDS = {
     "intercept": ("normal", "fixed"),
     "population_scale": ("half_normal", "fixed"),
@@ -45,6 +46,13 @@ _PRIOR_KINDS = {
     "explained_variance": ("beta", "fixed"),
     "predictor_share": ("dirichlet",),
     "slope_share": ("dirichlet",),
+    "across_scale": ("half_normal", "fixed"),
+    "predictor_location": ("normal",),
+    "predictor_between_scale": ("log_normal",),
+    "predictor_sd": ("log_normal",),
+    "predictor_correlation": ("lkj",),
+    "binary_shift": ("normal",),
+    "binary_association": ("normal",),
 }
 
 
@@ -54,7 +62,7 @@ class Prior:
 
     Parameters
     ----------
-    kind : {"normal", "half_normal", "log_normal", "beta", "dirichlet", "fixed"}
+    kind : {"normal", "half_normal", "log_normal", "beta", "dirichlet", "lkj", "fixed"}
         Standard deviations, not variances or precisions, parametrise the normal families.
     values : tuple of float
     """
@@ -64,7 +72,7 @@ class Prior:
 
     def as_table(self) -> dict[str, Any]:
         """Return the TOML form, ``{kind: number or list}``."""
-        scalar = self.kind in ("half_normal", "fixed") or (
+        scalar = self.kind in ("half_normal", "lkj", "fixed") or (
             self.kind == "dirichlet" and len(self.values) == 1
         )
         return {self.kind: self.values[0] if scalar else list(self.values)}
@@ -86,13 +94,17 @@ class Horizons:
 
 @dataclasses.dataclass(frozen=True)
 class Pooling:
-    """Which parts of the model vary between populations and between trials."""
+    """Which parts of the model vary between populations and between trials.
+
+    ``across_trial_slope`` gives trial means a slope of their own beside that within trials.
+    """
 
     population_intercept: bool
     trial_intercept: bool
     trial_treatment: bool
     population_slope: bool
     trial_slope: bool
+    across_trial_slope: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,8 +229,8 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
     )
     if table.get("schema") != SCHEMA:
         problems.append(f"schema is {table.get('schema')!r}; this version reads schema {SCHEMA}")
-    if table.get("link") != "probit":
-        problems.append(f"link is {table.get('link')!r}; expected 'probit'")
+    if table.get("link") not in LINKS:
+        problems.append(f"link is {table.get('link')!r}; expected {' or '.join(map(repr, LINKS))}")
     predictors = _predictors(table.get("predictors"), problems)
     horizons = _horizons(table.get("horizons"), problems)
     pooling = _pooling(table.get("pooling"), problems)
@@ -229,7 +241,7 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
         name=str(table["name"]),
         title=str(table["title"]),
         outcome=str(table["outcome"]),
-        link="probit",
+        link=str(table["link"]),
         predictors=predictors,
         horizons=horizons,
         pooling=pooling,

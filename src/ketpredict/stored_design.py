@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ketpredict.design import Design, Units
+from ketpredict.design import Design, People, Units
 from ketpredict.posterior import Posterior
 
 DESIGN_DIMS: dict[str, tuple[str, ...]] = {
@@ -14,23 +14,37 @@ DESIGN_DIMS: dict[str, tuple[str, ...]] = {
     "horizon_basis": ("unit", "knot"),
     "study_terms": ("unit", "study_term"),
     "value": ("unit", "predictor"),
-    "variance": ("unit", "predictor"),
-    "unreported_idx": ("unit", "predictor"),
+    "sd": ("unit", "predictor"),
+    "people_law_idx": ("person",),
+    "people_trial_idx": ("person",),
+    "people_value": ("person", "predictor"),
+    "people_weight": ("person",),
+    "law_trial": ("law",),
+    "mean_cell": ("law", "predictor"),
+    "cells": ("trial_cell", "place"),
     "pattern_unit": ("pattern",),
-    "pattern_value": ("pattern", "binary_predictor"),
-    "unreported_cell": ("unreported", "place"),
+    "pattern_value": ("pattern", "binary"),
+    "people_pattern_row": ("person_pattern",),
+    "people_pattern_value": ("person_pattern", "binary"),
 }
+_WHOLE = (
+    "law_trial",
+    "mean_cell",
+    "cells",
+    "pattern_unit",
+    "pattern_value",
+    "people_pattern_row",
+    "people_pattern_value",
+)
 
 
 def design_arrays(design: Design) -> dict[str, np.ndarray]:
     """Return the arrays of a design, to be kept with its posterior."""
-    arrays = {f.name: getattr(design.units, f.name) for f in dataclasses.fields(Units)}
-    return {
-        **arrays,
-        "pattern_unit": design.pattern_unit,
-        "pattern_value": design.pattern_value,
-        "unreported_cell": design.unreported,
+    units = {f.name: getattr(design.units, f.name) for f in dataclasses.fields(Units)}
+    people = {
+        f"people_{f.name}": getattr(design.people, f.name) for f in dataclasses.fields(People)
     }
+    return {**units, **people, **{name: getattr(design, name) for name in _WHOLE}}
 
 
 def design_of(posterior: Posterior) -> Design:
@@ -41,14 +55,15 @@ def design_of(posterior: Posterior) -> Design:
         spec=posterior.spec,
         populations=tuple(coords["population"]),
         trials=tuple(coords["trial"]),
+        laws=tuple(coords["law"]),
         arms=tuple(coords["arm"]),
         arm_class=tuple(posterior.facts["arm_class"]),
         repeated_arm=tuple(posterior.facts["repeated_arm"]),
         scales=tuple(coords["scale"]),
         predictors=posterior.predictors,
         units=Units(**{f.name: arrays[f.name] for f in dataclasses.fields(Units)}),
-        pattern_unit=arrays["pattern_unit"],
-        pattern_value=arrays["pattern_value"],
-        unreported=arrays["unreported_cell"],
+        people=People(**{f.name: arrays[f"people_{f.name}"] for f in dataclasses.fields(People)}),
+        n_reported=len(coords["reported_cell"]),
         trial_values=posterior.trial_values,
+        **{name: arrays[name] for name in _WHOLE},
     )

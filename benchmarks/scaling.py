@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--axes", default=",".join(AXES))
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--limit-minutes", type=float, default=30.0, help="of one process")
+    parser.add_argument("--limit-minutes", type=float, default=45.0, help="of one process")
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--tune", type=int, default=1000)

@@ -20,7 +20,7 @@ from ketpredict.averages import average_probability
 from ketpredict.errors import DataError
 from ketpredict.patients import Rows
 from ketpredict.posterior import Posterior
-from ketpredict.unseen_trials import TRIALS_PER_DRAW, UnseenTrials, trial_probability
+from ketpredict.unseen_trials import TRIALS_PER_DRAW, trial_probability
 
 INTERVAL_KINDS = ("trial", "average")
 _ROWS_AT_ONCE = 500
@@ -53,16 +53,12 @@ def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     -------
     ndarray of shape (4 * draw, row)
     """
-    return _trial_draws(posterior, rows, UnseenTrials(posterior.draws))
-
-
-def _trial_draws(posterior: Posterior, rows: Rows, unseen: UnseenTrials) -> np.ndarray:
     result = np.empty((len(rows), posterior.n_draws * TRIALS_PER_DRAW))
     seen = np.flatnonzero(~rows.new_trial & ~rows.new_population)
     for index, probability in average_probability(posterior.draws, rows.take(seen)):
         result[seen[index]] = np.repeat(probability.T, TRIALS_PER_DRAW, axis=1)
     other = np.flatnonzero(rows.new_trial | rows.new_population)
-    for index, probability in trial_probability(posterior.draws, rows.take(other), unseen):
+    for index, probability in trial_probability(posterior.draws, rows.take(other)):
         result[other[index]] = probability.T
     return result.T
 
@@ -94,18 +90,12 @@ def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial")
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     # In a known trial there is no other trial to vary over: both kinds are the same numbers.
     in_unseen = (rows.new_trial | rows.new_population) & (kind == "trial")
-    unseen = UnseenTrials(posterior.draws) if in_unseen.any() else None
     limits = np.empty((len(rows), 2))
-    for in_one_trial in (False, True):
-        index = np.flatnonzero(in_unseen == in_one_trial)
+    for of, draws in ((~in_unseen, response_draws), (in_unseen, trial_draws)):
+        index = np.flatnonzero(of)
         for start in range(0, len(index), _ROWS_AT_ONCE):
             part = index[start : start + _ROWS_AT_ONCE]
-            some = rows.take(part)
-            if unseen is not None and in_one_trial:
-                draws = _trial_draws(posterior, some, unseen)
-            else:
-                draws = response_draws(posterior, some)
-            limits[part] = np.quantile(draws, tails, axis=0).T
+            limits[part] = np.quantile(draws(posterior, rows.take(part)), tails, axis=0).T
     return limits
 
 
@@ -159,7 +149,6 @@ def uncertainty_parts(posterior: Posterior, rows: Rows) -> UncertaintyParts:
     -------
     UncertaintyParts
     """
-    unseen = UnseenTrials(posterior.draws)
     parameters, between = np.zeros(len(rows)), np.zeros(len(rows))
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
@@ -167,7 +156,7 @@ def uncertainty_parts(posterior: Posterior, rows: Rows) -> UncertaintyParts:
         average = response_draws(posterior, some)
         parameters[part] = average.var(axis=0)
         integrated = np.flatnonzero(some.new_trial | some.new_population)
-        in_trial = _trial_draws(posterior, some.take(integrated), unseen)
+        in_trial = trial_draws(posterior, some.take(integrated))
         distance = in_trial - np.repeat(average[:, integrated], TRIALS_PER_DRAW, axis=0)
         between[part[integrated]] = (distance**2).mean(axis=0)
     return UncertaintyParts(parameters=parameters, between_trials=between)

@@ -30,7 +30,7 @@ from ketpredict.predictors import Predictor
 from ketpredict.unseen_rates import RateLaw
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Draws:
     """Draws of the parameters, with what is needed to read them.
 

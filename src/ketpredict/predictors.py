@@ -94,6 +94,10 @@ class Predictor:
                 f"scale is {self.scale}; expected a positive number",
             ),
             (
+                not (self.assay_dependent and self.kind == "binary"),
+                "assay_dependent is true; a binary predictor has no level to be centred",
+            ),
+            (
                 self.low < self.high,
                 f"low is {self.low:g}, high is {self.high:g}; expected low < high",
             ),

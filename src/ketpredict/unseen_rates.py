@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, ndtri
 
 from ketpredict.association import pair_probability
@@ -123,7 +124,7 @@ class RateLaw:
         ndarray of shape (draw, trial, binary)
         """
         rates = np.empty_like(normal)
-        for part in self._parts(len(_FINE) * len(_FINE[:: self._stride()])):
+        for part in self._parts(len(_FINE[:: self._stride()]) ** 2):
             rates[part] = self._part(part)._sampled(values, normal[part])
         return rates
 
@@ -135,16 +136,19 @@ class RateLaw:
 
     def _sampled(self, values: np.ndarray, normal: np.ndarray) -> np.ndarray:
         draws, trials, count = normal.shape
-        stride = self._stride()
-        density = np.exp(-0.5 * _FINE[::stride] ** 2)
-        rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * _FINE)
-        # What later binaries say about each rate, from the last to the first.
+        near = _FINE[:: self._stride()]
+        density = np.exp(-0.5 * near**2)
+        rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * near)
+        # What later binaries say about each rate, from the last to the first: smooth functions.
+        message = np.ones((draws, len(near)))
+        to_fine = CubicSpline(near, np.eye(len(near)))(_FINE).T
         ahead = [np.ones((draws, len(_FINE)))]
         for j in range(count - 1, 0, -1):
-            later = rate[:, j, None, ::stride]
-            step = self._step(rate[:, j - 1, :, None], later, j, values)
-            message = (step * (density * ahead[0][:, ::stride])[:, None, :]).sum(axis=-1)
-            ahead.insert(0, message / message.max(axis=1, keepdims=True))
+            step = self._step(rate[:, j - 1, :, None], rate[:, j, None, :], j, values)
+            message = (step * (density * message)[:, None, :]).sum(axis=-1)
+            message = message / message.max(axis=1, keepdims=True)
+            ahead.insert(0, np.maximum(message @ to_fine, 0.0))
+        rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * _FINE)
         result = np.empty_like(normal)
         for j, value in enumerate(values):
             if j == 0:

@@ -18,6 +18,7 @@ patient, means and rates come from their law as it is.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,14 +109,22 @@ class UnseenTrials:
         return self._rates[key]
 
 
+_MADE: weakref.WeakKeyDictionary[Draws, UnseenTrials] = weakref.WeakKeyDictionary()
+
+
+def unseen_trials_of(draws: Draws) -> UnseenTrials:
+    """Return the unseen trials of some draws: made once, kept as long as the draws."""
+    if draws not in _MADE:
+        _MADE[draws] = UnseenTrials(draws)
+    return _MADE[draws]
+
+
 def each(draws: np.ndarray) -> np.ndarray:
     """Return each draw as often as it meets unseen trials."""
     return np.repeat(draws, TRIALS_PER_DRAW, axis=0)
 
 
-def trial_probability(
-    draws: Draws, rows: Rows, unseen: UnseenTrials
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def trial_probability(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows' index and their (4 * draw, row) probabilities, each in its own unseen trials.
 
     Parameters
@@ -123,6 +132,9 @@ def trial_probability(
     rows : Rows
         All of an unseen trial or population.
     """
+    if not len(rows):
+        return
+    unseen = unseen_trials_of(draws)
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
         trial = _trial(draws, setting, part, unseen)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import binom
+from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
@@ -172,7 +172,9 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
     replicated = np.random.default_rng(seed).binomial(n.astype(int), probability)
-    log_likelihood = binom.logpmf(responders, n, probability)
+    choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
+    log_likelihood = xlogy(responders, probability) + xlog1py(n - responders, -probability)
+    log_likelihood += choose
     groups = {
         **posterior.groups,
         "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},

@@ -21,7 +21,6 @@ design needs are compiled. Pieces share the array of numbers and an array to wor
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_law import normal_prior
@@ -76,6 +75,7 @@ from ketpredict.kernel_numbers import (
     TRIALS,
     VARIABLE_START,
     block,
+    inner,
     scratch,
     size_of,
 )
@@ -94,7 +94,7 @@ from ketpredict.kernel_prior import (
 )
 
 
-@numba.njit(error_model="numpy")
+@inner
 def priors_forward(numbers, work):
     """Return the log prior of everything but the predictors' law; write intercepts and slopes."""
     point, gradient = scratch(numbers, work, POINT), scratch(numbers, work, GRADIENT)
@@ -157,7 +157,7 @@ def priors_forward(numbers, work):
     return total + block(numbers, CONSTANT)[0]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _slopes_forward(point, gradient, numbers, scales, slope):
     """Write the slopes of each population, trial and kind of arm, and return their log prior."""
     starts = block(numbers, VARIABLE_START)
@@ -178,7 +178,7 @@ def _slopes_forward(point, gradient, numbers, scales, slope):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _slope_row(part, population, trial):
     """Return the row of a part of the slopes that a population and trial have."""
     if part == 2:
@@ -186,7 +186,7 @@ def _slope_row(part, population, trial):
     return int(trial) if part == 3 else 0
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _slopes_back(point, gradient, numbers, scales, slope_back, scales_back):
     """Pass derivatives with respect to slopes on to their parts and gather those of the scales."""
     starts = block(numbers, VARIABLE_START)
@@ -206,7 +206,7 @@ def _slopes_back(point, gradient, numbers, scales, slope_back, scales_back):
                 scales_back[part, k] += back * point[place]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def priors_back(numbers, work):
     """Pass derivatives with respect to intercepts and slopes on to the point; return 0."""
     point, gradient = scratch(numbers, work, POINT), scratch(numbers, work, GRADIENT)

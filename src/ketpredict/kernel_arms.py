@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_chain import chain_back, chain_log, count_pattern, pattern_log
@@ -57,6 +56,7 @@ from ketpredict.kernel_numbers import (
     SUBSET_OBSERVED,
     SUBSETS,
     block,
+    inner,
     scratch,
     size_of,
 )
@@ -65,7 +65,7 @@ from ketpredict.kernel_units import link_terms, most_patterns
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _proportions(numbers, mean, mean_back):
     """Return the log likelihood of published proportions, and add its derivatives."""
     binary, law_idx = block(numbers, BINARY_IDX), block(numbers, ARM_LAW)
@@ -84,7 +84,7 @@ def _proportions(numbers, mean, mean_back):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def arms_likelihood(numbers, work):
     """Return the log likelihood of arms, responders and summaries, and add its derivatives."""
     link_weight, link_scale = block(numbers, LINK_WEIGHT), block(numbers, LINK_SCALE)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 
-import numba
+from ketpredict.kernel_numbers import inner
 
 
-@numba.njit(error_model="numpy")
+@inner
 def both_probability(p, q, log_odds_ratio):
     """Return the probability that both of a pair are 1."""
     ratio = math.exp(log_odds_ratio)
@@ -23,13 +23,13 @@ def both_probability(p, q, log_odds_ratio):
     return 2.0 * ratio * p * q / (total + root)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _varies(rate, j):
     """Return whether a binary and the one before it can both be 0 or 1."""
     return 0.0 < rate[j] < 1.0 and 0.0 < rate[j - 1] < 1.0
 
 
-@numba.njit(error_model="numpy")
+@inner
 def chain_log(rate, odds, table):
     """Write log probabilities of each binary given the one before, (binary, before, own)."""
     for j in range(rate.shape[0]):
@@ -47,7 +47,7 @@ def chain_log(rate, odds, table):
             table[j, 0, 0] = math.log((1.0 - p - q + both) / (1.0 - p))
 
 
-@numba.njit(error_model="numpy")
+@inner
 def chain_back(rate, odds, count, rate_back, odds_back):
     """Add derivatives of the sum of `count` times log probability."""
     for j in range(rate.shape[0]):
@@ -72,7 +72,7 @@ def chain_back(rate, odds, count, rate_back, odds_back):
         rate_back[j] += count[j, 0, 1] / only_q - count[j, 0, 0] / none
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pattern_log(table, pattern):
     """Return the log probability of one 0/1 pattern."""
     total, before = 0.0, 0
@@ -83,7 +83,7 @@ def pattern_log(table, pattern):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def count_pattern(pattern, weight, count):
     """Add a weight to the counts of one pattern."""
     before = 0

@@ -6,7 +6,6 @@ the coefficients of each cluster. Back: the derivatives of all likelihoods, pass
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_chain import chain_back, chain_log
@@ -67,13 +66,14 @@ from ketpredict.kernel_numbers import (
     TRIAL_MEAN,
     VARIABLE_START,
     block,
+    inner,
     scratch,
     size_of,
 )
 from ketpredict.kernel_units import cluster_coefficients, pass_cluster_back
 
 
-@numba.njit(error_model="numpy")
+@inner
 def law_forward(numbers, work):
     """Return the log prior of the predictors' law; write what subsets and clusters need of it."""
     point, gradient = scratch(numbers, work, POINT), scratch(numbers, work, GRADIENT)
@@ -132,7 +132,7 @@ def law_forward(numbers, work):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _carry_shift(numbers, work):
     """Write what patterns need of each subset: ``S_oo^{-1} B`` and ``B' S_oo^{-1} B``."""
     size, binaries = size_of(numbers, N_CONTINUOUS), size_of(numbers, N_BINARIES)
@@ -150,7 +150,7 @@ def _carry_shift(numbers, work):
                         square[subset, b, j] += shift[i * binaries + b] * value
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _across_forward(numbers, work, mean):
     """Add to each setting's intercept what the means of its trial say."""
     trial, law = block(numbers, SETTING_TRIAL), block(numbers, TRIAL_LAW)
@@ -162,7 +162,7 @@ def _across_forward(numbers, work, mean):
             intercept[i] += across[k] * (mean[own, k] - reference[k])
 
 
-@numba.njit(error_model="numpy")
+@inner
 def _across_back(numbers, work, mean, mean_back):
     """Pass derivatives with respect to intercepts on to slopes across trials and their means."""
     trial, law = block(numbers, SETTING_TRIAL), block(numbers, TRIAL_LAW)
@@ -176,7 +176,7 @@ def _across_back(numbers, work, mean, mean_back):
             mean_back[own, k] += intercept_back[i] * across[k]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def law_back(numbers, work):
     """Pass derivatives with respect to the predictors' law on to the point; return 0."""
     point, gradient = scratch(numbers, work, POINT), scratch(numbers, work, GRADIENT)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_numbers import (
@@ -35,13 +34,14 @@ from ketpredict.kernel_numbers import (
     UNREPORTED,
     VARIABLE_START,
     block,
+    inner,
 )
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def normal_prior(point, gradient, numbers, which, size):
     """Return normal variables with one prior for all, and their log density."""
     start, prior = int(block(numbers, VARIABLE_START)[which]), block(numbers, PRIOR)
@@ -56,7 +56,7 @@ def normal_prior(point, gradient, numbers, which, size):
     return values, log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def trial_mean_prior(point, gradient, numbers, values):
     """Write the trial means (cell,); return the log prior of them, of location and spread."""
     starts, prior = block(numbers, VARIABLE_START), block(numbers, PRIOR)
@@ -90,7 +90,7 @@ def trial_mean_prior(point, gradient, numbers, values):
     return log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_trial_mean_back(point, gradient, numbers, back):
     """Pass derivatives with respect to trial means on."""
     starts = block(numbers, VARIABLE_START)
@@ -107,7 +107,7 @@ def pass_trial_mean_back(point, gradient, numbers, back):
             gradient[between + k] += back[i] * spread * point[place]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def law_means(numbers, trial_mean, mean, density):
     """Write means, or rates, of each law (law, predictor), and densities of the rates."""
     binary, mean_cell = block(numbers, BINARY_IDX), block(numbers, MEAN_CELL)
@@ -121,7 +121,7 @@ def law_means(numbers, trial_mean, mean, density):
             mean[law, k] = 0.5 * math.erfc(-mean[law, k] * _ROOT_HALF)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def cholesky_prior(point, gradient, numbers, factor):
     """Write the Cholesky factor of the covariance and return its log density."""
     start, prior = int(block(numbers, VARIABLE_START)[CHOLESKY]), block(numbers, PRIOR)
@@ -147,7 +147,7 @@ def cholesky_prior(point, gradient, numbers, factor):
     return log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_cholesky_back(gradient, numbers, factor, covariance_back):
     """Pass derivatives with respect to the entries of the covariance on to its factor."""
     place, size = int(block(numbers, VARIABLE_START)[CHOLESKY]), factor.shape[0]
@@ -160,7 +160,7 @@ def pass_cholesky_back(gradient, numbers, factor, covariance_back):
         place += i + 1
 
 
-@numba.njit(error_model="numpy")
+@inner
 def invert_subset(covariance, known, precision):
     """Write the inverse of a covariance's known part, zeros elsewhere; return its log determinant.
 
@@ -189,7 +189,7 @@ def invert_subset(covariance, known, precision):
     return log_determinant
 
 
-@numba.njit(error_model="numpy")
+@inner
 def subset_regression(covariance, known, precision, weight, residual):
     """Write W (missing on known) and V (what is left), in full size with zeros elsewhere."""
     size = covariance.shape[0]
@@ -212,7 +212,7 @@ def subset_regression(covariance, known, precision, weight, residual):
             residual[i, j] = total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_subset_back(known, precision, weight, weight_back, residual_back, covariance_back):
     """Pass derivatives with respect to W and V on to the covariance."""
     size = known.shape[0]

@@ -379,14 +379,18 @@ PIECES = (
 """Pieces of the density in the order in which they run, each compiled on its own."""
 
 
-@numba.njit(error_model="numpy")
+inner = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorator of the kernel's functions: only other compiled code calls them, so no wrappers."""
+
+
+@inner
 def block(numbers, which):
     """Return one block of the array of numbers, as a view."""
     start = int(numbers[2 * which])
     return numbers[start : start + int(numbers[2 * which + 1])]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def scratch(numbers, work, which):
     """Return one part of the working array, as a view."""
     layout = block(numbers, WORK_LAYOUT)
@@ -394,7 +398,7 @@ def scratch(numbers, work, which):
     return work[start : start + int(layout[2 * which + 1])]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def size_of(numbers, which):
     """Return one of the sizes."""
     return int(block(numbers, SIZES)[which])

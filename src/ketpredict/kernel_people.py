@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_numbers import (
@@ -47,6 +46,7 @@ from ketpredict.kernel_numbers import (
     SUBSETS,
     TABLE,
     block,
+    inner,
     scratch,
     size_of,
 )
@@ -54,7 +54,7 @@ from ketpredict.kernel_numbers import (
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pattern_terms(numbers, work, value, law, subset, patterns, logs, distance, score):
     """Write the log weight of each pattern of a row, and what the reverse pass needs of it.
 
@@ -111,7 +111,7 @@ def pattern_terms(numbers, work, value, law, subset, patterns, logs, distance, s
             logs[c] += through * distance[c, j]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_pattern_back(numbers, work, law, subset, patterns, back, distance, score):
     """Pass derivatives with respect to log weights on; the log determinant is the caller's."""
     continuous = block(numbers, CONTINUOUS_IDX)
@@ -157,7 +157,7 @@ def pass_pattern_back(numbers, work, law, subset, patterns, back, distance, scor
             covariance_back[i * size + m] += 0.5 * value
 
 
-@numba.njit(error_model="numpy")
+@inner
 def log_sum(logs, size, weight):
     """Return the log of a sum of exponentials, and write each one's share."""
     largest = logs[0]
@@ -172,7 +172,7 @@ def log_sum(logs, size, weight):
     return largest + math.log(total)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def groups_likelihood(numbers, work):
     """Return the log density of people with all binaries known, and add its derivatives."""
     continuous, binary = block(numbers, CONTINUOUS_IDX), block(numbers, BINARY_IDX)
@@ -252,7 +252,7 @@ def groups_likelihood(numbers, work):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def persons_likelihood(numbers, work):
     """Return the log density of people with an unknown binary, and add its derivatives."""
     size = block(numbers, CONTINUOUS_IDX).shape[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_numbers import (
@@ -35,12 +34,13 @@ from ketpredict.kernel_numbers import (
     VARIABLE_START,
     WALK_STEP,
     block,
+    inner,
 )
 
 _PARTS = 4
 
 
-@numba.njit(error_model="numpy")
+@inner
 def scale_prior(point, gradient, numbers, which):
     """Return a half-normal scale (log transform) or its fixed value, and add its prior."""
     start = int(block(numbers, VARIABLE_START)[which])
@@ -52,7 +52,7 @@ def scale_prior(point, gradient, numbers, which):
     return scale, point[start] - 0.5 * (scale / spread) ** 2
 
 
-@numba.njit(error_model="numpy")
+@inner
 def standard_normal_prior(point, gradient, start, size):
     """Return the log density of standard normals, without its constant."""
     total = 0.0
@@ -62,7 +62,7 @@ def standard_normal_prior(point, gradient, start, size):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def grouped_prior(point, gradient, numbers, which_scale, which_raw, size):
     """Return scale, effects and log prior of one grouping; zeros where the model has none."""
     start = int(block(numbers, VARIABLE_START)[which_raw])
@@ -75,7 +75,7 @@ def grouped_prior(point, gradient, numbers, which_scale, which_raw, size):
     return scale, effect, log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_grouped_back(point, gradient, numbers, which_scale, which_raw, scale, effect_back):
     """Pass derivatives with respect to the effects of one grouping on to scale and position."""
     starts = block(numbers, VARIABLE_START)
@@ -90,7 +90,7 @@ def pass_grouped_back(point, gradient, numbers, which_scale, which_raw, scale, e
         gradient[scale_start] += scale_back * scale
 
 
-@numba.njit(error_model="numpy")
+@inner
 def log_simplex(point, start, share):
     """Write the logs of a simplex from PyMC's transform, whose coordinates sum to zero."""
     size = share.shape[0]
@@ -109,7 +109,7 @@ def log_simplex(point, start, share):
         share[i] -= whole
 
 
-@numba.njit(error_model="numpy")
+@inner
 def log_simplex_back(gradient, start, log_share, back):
     """Pass derivatives with respect to log shares on to the transform's coordinates."""
     size = log_share.shape[0]
@@ -121,7 +121,7 @@ def log_simplex_back(gradient, start, log_share, back):
         gradient[start + i] += back[i] - math.exp(log_share[i]) * total - last
 
 
-@numba.njit(error_model="numpy")
+@inner
 def arm_prior(point, gradient, numbers):
     """Return arm effects, the scale within classes and the log prior."""
     starts = block(numbers, VARIABLE_START)
@@ -143,7 +143,7 @@ def arm_prior(point, gradient, numbers):
     return scale, effect, log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_arm_back(point, gradient, numbers, scale, back):
     """Pass derivatives with respect to arm effects on."""
     starts = block(numbers, VARIABLE_START)
@@ -162,7 +162,7 @@ def pass_arm_back(point, gradient, numbers, scale, back):
             other += 1
 
 
-@numba.njit(error_model="numpy")
+@inner
 def horizon_prior(point, gradient, numbers, offset):
     """Write offsets (curve, knot); return the scale of the walk and the log prior."""
     step = block(numbers, WALK_STEP)
@@ -181,7 +181,7 @@ def horizon_prior(point, gradient, numbers, offset):
     return scale, log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_horizon_back(point, gradient, numbers, scale, back):
     """Pass derivatives with respect to horizon offsets on."""
     step = block(numbers, WALK_STEP)
@@ -204,7 +204,7 @@ def pass_horizon_back(point, gradient, numbers, scale, back):
                 gradient[scale_start] += move_back * scale * step[j] * point[place]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def slope_scale_prior(point, gradient, numbers, scales, log_predictor, log_part):
     """Write slope SDs (part, predictor) and log shares; return their log prior."""
     starts, prior = block(numbers, VARIABLE_START), block(numbers, PRIOR)
@@ -242,7 +242,7 @@ def slope_scale_prior(point, gradient, numbers, scales, log_predictor, log_part)
     return log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_slope_scale_back(gradient, numbers, scales, log_predictor, log_part, scales_back):
     """Pass derivatives with respect to slope scales on to R2 and the shares."""
     starts, prior = block(numbers, VARIABLE_START), block(numbers, PRIOR)
@@ -270,7 +270,7 @@ def pass_slope_scale_back(gradient, numbers, scales, log_predictor, log_part, sc
     log_simplex_back(gradient, int(starts[SLOPE_SHARE]), log_part, part_back)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def improvement_sd_prior(point, gradient, numbers, values):
     """Write the spread of each scale and return its log density."""
     start, prior = int(block(numbers, VARIABLE_START)[IMPROVEMENT_SD]), block(numbers, PRIOR)
@@ -287,7 +287,7 @@ def improvement_sd_prior(point, gradient, numbers, values):
     return log_prior
 
 
-@numba.njit(error_model="numpy")
+@inner
 def intercept_prior(point, gradient, numbers):
     """Return the intercept and its log density."""
     start, prior = int(block(numbers, VARIABLE_START)[INTERCEPT]), block(numbers, PRIOR)

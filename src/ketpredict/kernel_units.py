@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from ketpredict.kernel_numbers import (
@@ -62,6 +61,7 @@ from ketpredict.kernel_numbers import (
     SUBSET_OBSERVED,
     SUBSETS,
     block,
+    inner,
     scratch,
     size_of,
 )
@@ -71,7 +71,7 @@ _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 
 
-@numba.njit(error_model="numpy")
+@inner
 def link_terms(linear, variance, weight, scale):
     """Return the probabilities of response and of none, and derivatives of the first.
 
@@ -97,7 +97,7 @@ def link_terms(linear, variance, weight, scale):
     return success, failure, by_linear, by_variance
 
 
-@numba.njit(error_model="numpy")
+@inner
 def most_patterns(start):
     """Return the largest number of patterns of one row."""
     most = 0
@@ -106,7 +106,7 @@ def most_patterns(start):
     return most
 
 
-@numba.njit(error_model="numpy")
+@inner
 def cluster_coefficients(numbers, work):
     """Write coefficients, constant and variance of each cluster, (cluster, predictor + 2)."""
     continuous, binary = block(numbers, CONTINUOUS_IDX), block(numbers, BINARY_IDX)
@@ -150,7 +150,7 @@ def cluster_coefficients(numbers, work):
         values[c, count], values[c, count + 1] = constant, variance
 
 
-@numba.njit(error_model="numpy")
+@inner
 def pass_cluster_back(numbers, work):
     """Pass derivatives with respect to coefficients, constants and variances of clusters on."""
     continuous, binary = block(numbers, CONTINUOUS_IDX), block(numbers, BINARY_IDX)
@@ -213,7 +213,7 @@ def pass_cluster_back(numbers, work):
                     residual_back[subset, m, i] += variance * beta[k] * beta[own]
 
 
-@numba.njit(error_model="numpy")
+@inner
 def closed_likelihood(numbers, work):
     """Return the log likelihood of patients with all binaries known, and add its derivatives."""
     weight, scale = block(numbers, LINK_WEIGHT), block(numbers, LINK_SCALE)
@@ -272,7 +272,7 @@ def closed_likelihood(numbers, work):
     return total
 
 
-@numba.njit(error_model="numpy")
+@inner
 def open_likelihood(numbers, work):
     """Return the log likelihood of patients with an unknown binary, and add its derivatives."""
     weight, scale = block(numbers, LINK_WEIGHT), block(numbers, LINK_SCALE)

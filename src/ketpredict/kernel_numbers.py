@@ -348,22 +348,12 @@ SIZE_NAMES = (
     "continuous",
     "binaries",
 )
+# fmt: off
 (
-    POPULATIONS,
-    TRIALS,
-    ARMS,
-    SCALES,
-    LAWS,
-    SUBSETS,
-    N_STUDY_TERMS,
-    KNOTS,
-    SETTINGS,
-    SLOPES,
-    CLUSTERS,
-    PREDICTORS,
-    N_CONTINUOUS,
-    N_BINARIES,
+    POPULATIONS, TRIALS, ARMS, SCALES, LAWS, SUBSETS, N_STUDY_TERMS,
+    KNOTS, SETTINGS, SLOPES, CLUSTERS, PREDICTORS, N_CONTINUOUS, N_BINARIES,
 ) = map(np.int64, range(len(SIZE_NAMES)))
+# fmt: on
 
 PIECES = (
     "priors_forward",

@@ -161,6 +161,15 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def convergence(table: pd.DataFrame) -> str:
+    """Return what the short chains say about themselves."""
+    fits, divergent = table["sets"].sum(), table["divergent_fits"].sum()
+    return (
+        f"Of {fits} fits {divergent} have a divergent transition and "
+        f"{table['rhat_above_1.05'].sum()} an R-hat above 1.05. All of them count."
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -171,11 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     rows = study(range(options.sets), options.processes, one_study)
     table = summary(rows)
-    sys.stdout.write(f"{table.round(3).T.to_string()}\n\n{markdown(table)}\n")
+    text = f"{markdown(table)}\n\n{convergence(table)}"
+    sys.stdout.write(f"{table.round(3).T.to_string()}\n\n{text}\n")
     sys.stdout.write(f"\n{time.perf_counter() - began:.0f} s, {options.processes} processes.\n")
     table.round(4).to_csv(options.output, index=False, lineterminator="\n")
     if options.output == OUTPUT:
-        rewrite_between(PAGE, "ecological bias", markdown(table))
+        rewrite_between(PAGE, "ecological bias", text)
     return 0
 
 

@@ -56,6 +56,8 @@ def expand(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.n
     parameters |= _expanded_slopes(design, layout, points)
     if design.predictors:
         parameters |= _expanded_law(design, layout, points)
+    if len(design.effects):
+        parameters |= _expanded_effects(design, layout, points, parameters["slope_scale"])
     return parameters
 
 
@@ -171,6 +173,47 @@ def _expanded_law(design: Design, layout: Layout, points: np.ndarray) -> dict[st
         parameters["binary_shift"] = raw("binary_shift", size, binaries)
     if binaries > 1:
         parameters["binary_log_odds_ratio"] = raw("binary_log_odds_ratio", binaries - 1)
+    return parameters
+
+
+def _expanded_effects(
+    design: Design, layout: Layout, points: np.ndarray, part_scale: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what belongs to the published effects: spreads, deviations, errors, levels."""
+    lead, effects, parts = points.shape[:-1], design.effects, design.spec.slope_parts()
+
+    def raw(name: str) -> np.ndarray:
+        first, size = layout.start.get(name, 0), layout.size.get(name, 0)
+        return points[..., first : first + size]
+
+    priors, owner = design.spec.priors, effects.group_predictor
+    chosen = effects.scale_predictor
+    unit = np.sqrt(
+        [link_variance(design.spec.link) / reference_variance(p) for p in design.predictors]
+    )
+    if "effect_scale" in layout.start:
+        scale = np.exp(raw("effect_scale"))
+    else:
+        scale = np.full((*lead, len(chosen)), priors["effect_scale"].values[0])
+    variance = (scale[..., np.searchsorted(chosen, owner)] * unit[owner]) ** 2
+    if "trial" in parts:
+        variance = variance + part_scale[..., parts.index("trial"), :][..., owner] ** 2
+    if "population" in parts:
+        wide = part_scale[..., parts.index("population"), :][..., owner]
+        variance = variance + (wide * effects.group_unseen) ** 2
+    parameters = {
+        "effect_scale": scale,
+        "effect_deviation": np.sqrt(variance) * raw("effect_deviation_raw"),
+    }
+    apart = effects.apart
+    if len(apart):
+        step = _positive(design, layout, points, "effect_horizon_scale")
+        place = effects.distance[apart] * unit[effects.predictor_idx[apart]]
+        parameters["effect_horizon_scale"] = step
+        parameters["effect_horizon"] = step[..., None] * place * raw("effect_horizon_raw")
+    for name in ("effect_error", "effect_level"):
+        if name in layout.start:
+            parameters[name] = raw(name).copy()
     return parameters
 
 

@@ -152,6 +152,7 @@ def _collect(
             | {"problems": list(diagnostics.problems), "bfmi": _finite(diagnostics.bfmi)},
             "provenance": _provenance(design, evidence, settings),
             "messages": list(evidence.messages),
+            "effects": [dict(fate) for fate in design.effect_fates],
             "estimator": {},
         },
     )

@@ -19,7 +19,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ketpredict import kernel, kernel_arms, kernel_joint, kernel_people, kernel_units
+from ketpredict import (
+    kernel,
+    kernel_arms,
+    kernel_effects,
+    kernel_joint,
+    kernel_people,
+    kernel_units,
+)
 from ketpredict.kernel_numbers import GRADIENT, PIECE_ADDRESS, PIECES, POINT, block, scratch
 
 _BAD_DENSITY = 4
@@ -92,6 +99,11 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
         _ = stamp
         return kernel_arms.arms_likelihood(_array(numbers), _array(work))
 
+    def effects(numbers: Any, work: Any) -> float:
+        """Run :func:`ketpredict.kernel_effects.effects_likelihood`."""
+        _ = stamp
+        return kernel_effects.effects_likelihood(_array(numbers), _array(work))
+
     def law_back(numbers: Any, work: Any) -> float:
         """Run :func:`ketpredict.kernel_joint.law_back`."""
         _ = stamp
@@ -140,8 +152,8 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
             out[i] = point[i]
         return 0
 
-    pieces = (priors_forward, law_forward, groups, persons, closed, open, arms, law_back)
-    others = (priors_back, whole_density, copy_draw)
+    pieces = (priors_forward, law_forward, groups, persons, closed, open, arms, effects)
+    others = (law_back, priors_back, whole_density, copy_draw)
     return {function.__name__: function for function in (*pieces, *others)}
 
 

@@ -377,9 +377,7 @@ def _from_ratio(row: Mapping[str, Any], predictor: Predictor, link: str) -> Term
         )  # fmt: skip
     density = math.exp(-0.5 * quantile**2) / math.sqrt(2.0 * math.pi)
     gain = _LOGISTIC_SD if link == "logit" else density / (rate * (1.0 - rate))
-    return Term(
-        LOG_ODDS_RATIO, value, error, gain=gain * step, positive=positive, method=words
-    )
+    return Term(LOG_ODDS_RATIO, value, error, gain=gain * step, positive=positive, method=words)
 
 
 def _from_counts(row: Mapping[str, Any]) -> Term | str:

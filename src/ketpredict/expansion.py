@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from ketpredict import kernel_numbers
 from ketpredict.design import Design
+from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.layout import SCALES, Layout, class_priors, fixed_values
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
@@ -180,35 +181,26 @@ def _expanded_effects(
     design: Design, layout: Layout, points: np.ndarray, part_scale: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return what belongs to the published effects: spreads, deviations, errors, levels."""
-    lead, effects, parts = points.shape[:-1], design.effects, design.spec.slope_parts()
+    lead, effects = points.shape[:-1], design.effects
 
     def raw(name: str) -> np.ndarray:
         first, size = layout.start.get(name, 0), layout.size.get(name, 0)
         return points[..., first : first + size]
 
-    priors, owner = design.spec.priors, effects.group_predictor
-    chosen = effects.scale_predictor
-    unit = np.sqrt(
-        [link_variance(design.spec.link) / reference_variance(p) for p in design.predictors]
-    )
+    priors, chosen = design.spec.priors, effects.scale_predictor
     if "effect_scale" in layout.start:
         scale = np.exp(raw("effect_scale"))
     else:
         scale = np.full((*lead, len(chosen)), priors["effect_scale"].values[0])
-    variance = (scale[..., np.searchsorted(chosen, owner)] * unit[owner]) ** 2
-    if "trial" in parts:
-        variance = variance + part_scale[..., parts.index("trial"), :][..., owner] ** 2
-    if "population" in parts:
-        wide = part_scale[..., parts.index("population"), :][..., owner]
-        variance = variance + (wide * effects.group_unseen) ** 2
+    spread = group_spread(design, scale, part_scale)
     parameters = {
         "effect_scale": scale,
-        "effect_deviation": np.sqrt(variance) * raw("effect_deviation_raw"),
+        "effect_deviation": spread * raw("effect_deviation_raw"),
     }
     apart = effects.apart
     if len(apart):
         step = _positive(design, layout, points, "effect_horizon_scale")
-        place = effects.distance[apart] * unit[effects.predictor_idx[apart]]
+        place = effects.distance[apart] * slope_unit(design)[effects.predictor_idx[apart]]
         parameters["effect_horizon_scale"] = step
         parameters["effect_horizon"] = step[..., None] * place * raw("effect_horizon_raw")
     for name in ("effect_error", "effect_level"):

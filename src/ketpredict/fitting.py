@@ -16,6 +16,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
 from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
+from ketpredict.effect_density import effect_log_likelihood
 from ketpredict.errors import KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
@@ -176,10 +177,14 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
     log_likelihood = xlogy(responders, probability) + xlog1py(n - responders, -probability)
     log_likelihood += choose
+    pointwise = {"responders": log_likelihood.reshape(shape)}
+    if len(design.effects):
+        of_effects = effect_log_likelihood(posterior.parameters, design)
+        pointwise["effects"] = of_effects.reshape(*shape[:2], len(design.effects))
     groups = {
         **posterior.groups,
         "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},
-        "log_likelihood": {"responders": log_likelihood.reshape(shape)},
+        "log_likelihood": pointwise,
     }
     return dataclasses.replace(posterior, groups=groups)
 
@@ -189,7 +194,8 @@ def _provenance(design: Design, evidence: Evidence, settings: SamplerSettings) -
         "specification": design.spec.fingerprint(),
         "evidence": evidence.digest(),
         "evidence_source": evidence.source,
-        "associations_carried": len(evidence.associations),
+        "effects_used": len(design.effects),
+        "effects_carried": len(evidence.associations) - len(design.effects),
         "sampler": dataclasses.asdict(settings) | {"progressbar": False},
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -194,9 +194,7 @@ def _fate(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     return entry | {"used": False, "why": "", "power": None}
 
 
-def _reason(
-    row: Mapping[str, Any], names: Sequence[str], participants: pd.DataFrame
-) -> str | None:
+def _reason(row: Mapping[str, Any], names: Sequence[str], participants: pd.DataFrame) -> str | None:
     """Return why a row cannot enter, or None."""
     if _given(row, "use") == "carry":
         return f"{_given(row, 'reason_code')}: {_given(row, 'reason')}"
@@ -284,9 +282,7 @@ def _arrays(
     several = np.bincount(group_idx) > 1
     counted = np.array([term.kind == COUNTS for term in terms])
     shared = np.where(several[group_idx] & ~counted, spec.literature.error_correlation, 0.0)
-    nodes = [
-        _nodes(term, predictors[names.index(row["predictor"])], row) for row, term in found
-    ]
+    nodes = [_nodes(term, predictors[names.index(row["predictor"])], row) for row, term in found]
     effects = Effects(
         predictor_idx=np.array([names.index(row["predictor"]) for row, _ in found]),
         group_idx=group_idx,

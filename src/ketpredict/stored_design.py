@@ -28,6 +28,7 @@ DESIGN_DIMS: dict[str, tuple[str, ...]] = {
     "people_pattern_row": ("person_pattern",),
     "people_pattern_value": ("person_pattern", "binary"),
     **{f"effect_{field.name}": ("effect",) for field in dataclasses.fields(Effects)},
+    "effects": ("effect",),
     "effect_group_predictor": ("effect_group",),
     "effect_group_unseen": ("effect_group",),
     "effect_population_weight": ("effect", "population"),

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -173,10 +174,15 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     n, responders = design.units.n, design.units.responders
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
-    replicated = np.random.default_rng(seed).binomial(n.astype(int), probability)
-    choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
-    log_likelihood = xlogy(responders, probability) + xlog1py(n - responders, -probability)
-    log_likelihood += choose
+    with ThreadPoolExecutor(1) as pool:
+        # One generator and one call: replicates do not depend on the number of cores.
+        binomial = np.random.default_rng(seed).binomial
+        drawn = pool.submit(binomial, n.astype(int), probability)
+        choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
+        log_likelihood = xlogy(responders, probability)
+        log_likelihood += xlog1py(n - responders, -probability)
+        log_likelihood += choose
+        replicated = drawn.result()
     pointwise = {"responders": log_likelihood.reshape(shape)}
     if len(design.effects):
         of_effects = effect_log_likelihood(posterior.parameters, design)

@@ -17,6 +17,8 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from ketpredict import (
@@ -157,6 +159,7 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
     return {function.__name__: function for function in (*pieces, *others)}
 
 
+@functools.cache
 def _stamp() -> int:
     """Return a number that changes with the sources of the kernel."""
     folder = Path(__file__).parent
@@ -168,13 +171,27 @@ def _stamp() -> int:
 @functools.cache
 def compiled(name: str) -> Any:
     """Return a C function, from the disk cache where one can be kept."""
-    signature = {"whole_density": _DENSITY, "copy_draw": _EXPAND}.get(name, _PIECE)
-    function = _functions(_stamp())[name]
+    signature, function = _signature(name), _functions(_stamp())[name]
     try:
         return numba.cfunc(signature, cache=True)(function)
     except RuntimeError:
         # No folder to keep compiled code in, as in a read-only installation.
         return numba.cfunc(signature)(function)
+
+
+def kept(name: str) -> bool:
+    """Return whether the disk cache has a C function, or nothing can be kept or known."""
+    try:
+        cache = FunctionCache(_functions(_stamp())[name])
+        key = cache._index_key(_signature(name), cpu_target.target_context.codegen())
+        return key in cache._cache_file._load_index()
+    except (AttributeError, TypeError, OSError, RuntimeError):
+        # No folder, or a numba with other internals: each piece is then compiled when needed.
+        return True
+
+
+def _signature(name: str) -> Any:
+    return {"whole_density": _DENSITY, "copy_draw": _EXPAND}.get(name, _PIECE)
 
 
 def addresses(needed: frozenset[str]) -> np.ndarray:

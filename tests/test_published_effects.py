@@ -1,7 +1,10 @@
 """Which published effects enter, how much they count, and what they do to a fit."""
 
 import dataclasses
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -250,3 +253,9 @@ def test_leaving_an_effect_out_by_weights_agrees_with_a_refit(small_literature):
     assert row["pareto_k"] < 0.7
     # Two posteriors of some hundred effective draws each.
     assert row["slope_left_out"] == pytest.approx(refit.mean(), abs=5 * refit.std() / np.sqrt(150))
+
+
+def test_the_page_of_the_evidence_has_every_count():
+    script = Path(__file__).resolve().parents[1] / "scripts" / "effects_page.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -210,17 +210,20 @@ def associations():
 def with_effects(link="probit", **changes):
     """Published effects of every kind beside patients and arms."""
     rng = np.random.default_rng(6)
-    table = deleted(rng, patients(rng))
-    return designed(table, published_arms(rng), EVERY, associations(), link=link, **changes)
+    table = patients(rng, trials=2, each=4)
+    return designed(table, None, EVERY, associations(), link=link, **changes)
 
 
-def with_effects_of_fixed_spread():
+def with_effects_of_fixed_spread(scale, *, population_slope):
+    """Spreads known, and for some cohorts none at all."""
     spec = load_spec("published")
     fixed = {
-        "effect_scale": Prior("fixed", (0.1,)),
+        "effect_scale": Prior("fixed", (scale,)),
         "effect_horizon_scale": Prior("fixed", (0.2,)),
     }
-    pooling = dataclasses.replace(spec.pooling, population_slope=False, trial_slope=False)
+    pooling = dataclasses.replace(
+        spec.pooling, population_slope=population_slope, trial_slope=False
+    )
     return with_effects(priors={**spec.priors, **fixed}, pooling=pooling)
 
 
@@ -237,7 +240,12 @@ DESIGNS = {
     "arms alone": arms_alone,
     "published effects": with_effects,
     "published effects, logit": lambda: with_effects("logit"),
-    "published effects of fixed spread": with_effects_of_fixed_spread,
+    "published effects of fixed spread": lambda: with_effects_of_fixed_spread(
+        0.1, population_slope=False
+    ),
+    "published effects without spread": lambda: with_effects_of_fixed_spread(
+        0.0, population_slope=True
+    ),
 }
 
 

@@ -25,6 +25,7 @@ _HOMES = {
     "SavedFitError": "errors",
     "Simulation": "simulation",
     "SpecificationError": "errors",
+    "combine": "evidence",
     "load": "classifier",
     "load_evidence": "evidence",
     "load_spec": "spec",

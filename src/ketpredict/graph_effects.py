@@ -67,8 +67,8 @@ def _slopes(design: Design, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
         [link_variance(design.spec.link) / reference_variance(p) for p in design.predictors]
     )
     scale_predictor, owner = effects.scale_predictor, effects.group_predictor
-    spread = _vector_scale("effect_scale", priors["effect_scale"], len(scale_predictor))
-    own = spread[np.searchsorted(scale_predictor, owner)] * unit[owner]
+    between = _vector_scale("effect_scale", priors["effect_scale"], len(scale_predictor))
+    own = between[np.searchsorted(scale_predictor, owner)] * unit[owner]
     variance = own**2
     part_scale = parameters["slope_scale"]
     if "trial" in parts:
@@ -77,7 +77,10 @@ def _slopes(design: Design, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
         unseen = part_scale[parts.index("population")][owner] * effects.group_unseen
         variance = variance + unseen**2
     raw = pm.Normal("effect_deviation_raw", dims="effect_group")
-    deviation = pm.Deterministic("effect_deviation", pt.sqrt(variance) * raw, dims="effect_group")
+    # A spread of zero has no derivative, and takes none: the inner switch keeps it finite.
+    some = variance > 0.0
+    spread = pt.switch(some, pt.sqrt(pt.switch(some, variance, 1.0)), 0.0)
+    deviation = pm.Deterministic("effect_deviation", spread * raw, dims="effect_group")
     own_deviation = deviation[effects.group_idx]
     apart = effects.apart
     if len(apart):

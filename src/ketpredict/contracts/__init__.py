@@ -163,8 +163,12 @@ def validate_associations(table: Any, *, name: str = "associations") -> CheckedT
 
     Needed columns: cohort, predictor, population, hours, statistic, estimate, n. The cells of
     hours, estimate and n may be missing (an effect at any time; one known by its sign or p value
-    only). Optional: se, ci_low, ci_high, p_value with p_relation
-    (``<``), adjusted_for.
+    only). Optional: se, ci_low, ci_high; p_value with p_relation (``<``); sign_convention and
+    direction_for_better_response; adjusted_set (``bmi;age``); population_mix
+    (``unipolar_depression:0.7;bipolar_depression:0.3``); outcome_kind (improvement, response) with
+    response_rate; contrast (continuous, split); counts (``29/43;47/92`` or ``64;30``); sd; df1;
+    per_units (the step of a ratio; a factor where the predictor is on the log scale);
+    probability_positive; trial and overlapping_trials; use. ``data/fields.csv`` explains each.
 
     Parameters
     ----------

@@ -24,7 +24,11 @@ from ketpredict.conversions import (
     convert,
 )
 from ketpredict.design import encode
-from ketpredict.effect_density import effect_log_likelihood, implied_effects
+from ketpredict.effect_density import (
+    effect_log_likelihood,
+    implied_effects,
+    own_log_likelihood,
+)
 from ketpredict.evidence import make_evidence, select_horizons
 from ketpredict.predictors import load_predictors
 from ketpredict.spec import load_spec
@@ -370,3 +374,45 @@ def test_what_cannot_be_converted_says_why(row, reason):
     found = convert(row, REFERENCES["bmi"], 1, "probit")
     assert isinstance(found, str)
     assert reason in found
+
+
+def test_two_horizons_share_their_error():
+    """Averaged over the common normal, two reports are bivariate normal with that correlation."""
+    rows = [
+        {"predictor": "bmi", "statistic": "pearson_r", "estimate": r, "n": 40} for r in (0.3, 0.1)
+    ]
+    rows = [
+        {**row, "cohort": "same", "hours": hours} for row, hours in zip(rows, (24, 72), strict=True)
+    ]
+    design, parameters = fitted(rows)
+    effects = dataclasses.replace(design.effects, power=np.ones(2))
+    design = dataclasses.replace(design, effects=effects)
+    grid = np.linspace(-8, 8, 2001)
+    many = {name: np.repeat(value, len(grid), axis=0) for name, value in parameters.items()}
+    many["effect_error"] = grid[:, None]
+    density = np.exp(effect_log_likelihood(many, design).sum(axis=1))
+    averaged = (density * stats.norm.pdf(grid)).sum() * (grid[1] - grid[0])
+    error = effects.standard_error
+    covariance = np.array([[1.0, 0.7], [0.7, 1.0]]) * error[:, None] * error
+    middle = implied_effects(parameters, design)[0]
+    expected = stats.multivariate_normal(middle, covariance).pdf(effects.statistic)
+    assert averaged == pytest.approx(expected, rel=1e-9)
+
+
+def test_own_likelihood_averages_over_the_cohort():
+    """Against a fine grid over the deviation of a cohort that nothing else speaks of."""
+    rows = [{"predictor": "bmi", "statistic": "pearson_r", "estimate": 0.3, "n": 40, "hours": 72.0}]
+    design, parameters = fitted(rows)
+    parameters |= {
+        "effect_scale": np.array([[0.15]]),
+        "slope_scale": np.full((1, 4, len(NAMES)), 0.1),
+        "effect_horizon_scale": np.array([0.2]),
+    }
+    own = own_log_likelihood(parameters, design)[0, 0]
+    spread = math.sqrt(0.15**2 + 0.1**2 + 0.2**2 * math.log(3.0))
+    grid = np.linspace(-8, 8, 4001)
+    many = {name: np.repeat(value, len(grid), axis=0) for name, value in parameters.items()}
+    many["effect_deviation"] = spread * grid[:, None]
+    density = np.exp(effect_log_likelihood(many, design)[:, 0])
+    expected = (density * stats.norm.pdf(grid)).sum() * (grid[1] - grid[0])
+    assert own == pytest.approx(math.log(expected), abs=5e-5)

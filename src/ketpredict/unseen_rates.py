@@ -10,10 +10,10 @@ than any Gauss rule (Trefethen and Weideman 2014, SIAM Rev 56:385).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, ndtri
 
 from ketpredict.association import pair_probability
@@ -21,7 +21,7 @@ from ketpredict.association import pair_probability
 _FINE_STEP = 0.1
 _FINE = np.arange(-75, 76) * _FINE_STEP
 _NEAR = 0.6
-_MOST_AT_ONCE = 2_000_000
+_MOST_AT_ONCE = 200_000
 _ATOMS = 5
 _SMALL = 1e-300
 
@@ -124,24 +124,31 @@ class RateLaw:
         ndarray of shape (draw, trial, binary)
         """
         rates = np.empty_like(normal)
-        for part in self._parts(len(_FINE[:: self._stride()]) ** 2):
-            rates[part] = self._part(part)._sampled(values, normal[part])
+        for part, stride in self._parts():
+            rates[part] = self._part(part)._sampled(values, normal[part], _FINE[::stride])
         return rates
 
-    def _stride(self) -> int:
-        """Return every how many of the fine nodes make a grid that is near enough for averages."""
-        # Narrow features of the integrand ask for near nodes: their width falls with the scale.
-        widest = float(np.max(self.scale, initial=0.0))
-        return max(1, int(_NEAR / np.sqrt(1.0 + widest**2) / _FINE_STEP))
+    def _parts(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield draws, and every how many of the fine nodes make a grid near enough for averages.
 
-    def _sampled(self, values: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        Narrow features of the integrand ask for near nodes: their width falls with the scale. Each
+        draw has the grid that it needs, a few wide ones do not make all of them dear.
+        """
+        widest = np.max(self.scale, axis=1, initial=0.0)
+        strides = np.maximum((_NEAR / np.sqrt(1.0 + widest**2) / _FINE_STEP).astype(int), 1)
+        for stride in np.unique(strides):
+            index = np.flatnonzero(strides == stride)
+            size = max(1, _MOST_AT_ONCE // len(_FINE[::stride]) ** 2)
+            for start in range(0, len(index), size):
+                yield index[start : start + size], int(stride)
+
+    def _sampled(self, values: np.ndarray, normal: np.ndarray, near: np.ndarray) -> np.ndarray:
         draws, trials, count = normal.shape
-        near = _FINE[:: self._stride()]
         density = np.exp(-0.5 * near**2)
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * near)
         # What later binaries say about each rate, from the last to the first: smooth functions.
         message = np.ones((draws, len(near)))
-        to_fine = CubicSpline(near, np.eye(len(near)))(_FINE).T
+        to_fine = _spline_of(len(near), round((near[1] - near[0]) / _FINE_STEP)).T
         ahead = [np.ones((draws, len(_FINE)))]
         for j in range(count - 1, 0, -1):
             step = self._step(rate[:, j - 1, :, None], rate[:, j, None, :], j, values)
@@ -167,10 +174,11 @@ class RateLaw:
         self, values: np.ndarray, slope: np.ndarray, middle: np.ndarray, most: int
     ) -> np.ndarray:
         """Return (draw, pattern, power): averages of pattern probability times powers of Z."""
-        node = _FINE[:: self._stride()]
         result = np.empty((len(self.location), len(values), most + 1))
-        for part in self._parts(len(node) ** 2):
-            result[part] = self._part(part)._chain(values, slope[part], middle[part], most, node)
+        for part, stride in self._parts():
+            result[part] = self._part(part)._chain(
+                values, slope[part], middle[part], most, _FINE[::stride]
+            )
         return result
 
     def _chain(
@@ -189,29 +197,26 @@ class RateLaw:
             )
         for j in range(1, values.shape[1]):
             longer = {}
+            grid = self._pair(rate[:, j - 1, :, None], rate[:, j, None, :], j)
             for beginning in sorted({tuple(row[: j + 1]) for row in values.tolist()}):
-                step = self._step(
-                    rate[:, j - 1, :, None], rate[:, j, None, :], j, np.array(beginning)
-                )
-                moved = (so_far[beginning[:j]] @ step) * weight
+                moved = (so_far[beginning[:j]] @ _given(grid, *beginning[j - 1 :])) * weight
                 longer[beginning] = _with_step(moved, distance[:, j], most)
             so_far = longer
         return np.stack([so_far[tuple(row)].sum(axis=-1) for row in values.tolist()], axis=1)
 
-    def _step(self, before: np.ndarray, rate: np.ndarray, j: int, values: np.ndarray) -> np.ndarray:
-        """Return the probability of binary ``j`` given the one before it, at their rates."""
+    def _pair(
+        self, before: np.ndarray, rate: np.ndarray, j: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return two rates, and the probability that binary ``j`` and the one before are both 1."""
         ratio = self.log_odds_ratio[:, j - 1].reshape(-1, *(1,) * (np.ndim(before) - 1))
         first, second = np.clip(before, 1e-15, 1.0 - 1e-15), np.clip(rate, 1e-15, 1.0 - 1e-15)
-        both = pair_probability(first, second, ratio)
-        given = both / first if values[j - 1] > 0 else (second - both) / (1.0 - first)
-        return np.asarray(given if values[j] > 0 else 1.0 - given)
+        return first, second, np.asarray(pair_probability(first, second, ratio))
 
-    def _parts(self, values_per_draw: int) -> Iterator[slice]:
-        size = max(1, _MOST_AT_ONCE // values_per_draw)
-        for start in range(0, len(self.location), size):
-            yield slice(start, start + size)
+    def _step(self, before: np.ndarray, rate: np.ndarray, j: int, values: np.ndarray) -> np.ndarray:
+        """Return the probability of binary ``j`` given the one before it, at their rates."""
+        return _given(self._pair(before, rate, j), values[j - 1], values[j])
 
-    def _part(self, part: slice) -> RateLaw:
+    def _part(self, part: np.ndarray) -> RateLaw:
         return dataclasses.replace(
             self,
             location=self.location[part],
@@ -220,6 +225,41 @@ class RateLaw:
             across=self.across[part],
             _found={},
         )
+
+
+def _given(
+    pair: tuple[np.ndarray, np.ndarray, np.ndarray], before: float, value: float
+) -> np.ndarray:
+    """Return the probability of a binary's value given that of the one before it."""
+    first, second, both = pair
+    given = both / first if before > 0 else (second - both) / (1.0 - first)
+    return np.asarray(given if value > 0 else 1.0 - given)
+
+
+@functools.cache
+def _spline_of(count: int, stride: int) -> np.ndarray:
+    """Return the matrix from values at every so many fine nodes to all fine nodes.
+
+    The cubic spline through equally spaced nodes whose first two and last two pieces are one cubic
+    each. Written out here: SciPy's takes half a second to import.
+    """
+    step = stride * _FINE_STEP
+    place = np.arange(1, count - 1)
+    left, right = np.zeros((count, count)), np.zeros((count, count))
+    for distance, weight, difference in ((-1, 1.0, 1.0), (0, 4.0, -2.0), (1, 1.0, 1.0)):
+        left[place, place + distance] = weight
+        right[place, place + distance] = 6.0 * difference / step**2
+    left[0, :3], left[-1, -3:] = (1.0, -2.0, 1.0), (1.0, -2.0, 1.0)
+    curvature = np.linalg.solve(left, right)
+    piece = np.minimum(np.arange(len(_FINE)) // stride, count - 2)
+    part = (np.arange(len(_FINE)) / stride - piece)[:, None]
+    value = np.eye(count)
+    bend = (1.0 - part) ** 3 - (1.0 - part), part**3 - part
+    return np.asarray(
+        (1.0 - part) * value[piece]
+        + part * value[piece + 1]
+        + step**2 / 6.0 * (bend[0] * curvature[piece] + bend[1] * curvature[piece + 1])
+    )
 
 
 def _first_power(most: int) -> np.ndarray:
@@ -290,12 +330,17 @@ def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """
     mass = np.diff(ndtr(_FINE))
     first = -np.diff(np.exp(-0.5 * _FINE**2) / np.sqrt(2.0 * np.pi))
-    rise = np.diff(likelihood, axis=1) / _FINE_STEP
-    below = np.cumsum(likelihood[:, :-1] * mass + rise * (first - _FINE[:-1] * mass), axis=1)
-    share = np.clip(below / below[:, -1:], 1e-14, 1.0 - 1e-14)
-    place = np.clip((share < ndtr(normal)[:, None]).sum(axis=1), 1, len(_FINE) - 2)
+    rise = (first - _FINE[:-1] * mass) / _FINE_STEP
+    below = likelihood[:, :-1] * (mass - rise)
+    below += likelihood[:, 1:] * rise
+    np.cumsum(below, axis=1, out=below)
+    whole = below[:, -1]
+    reached = below < (ndtr(normal) * whole)[:, None]
+    place = np.clip(np.count_nonzero(reached, axis=1), 1, len(_FINE) - 2)
     case = np.arange(len(normal))
-    low, high = ndtri(share[case, place - 1]), ndtri(share[case, place])
+    low, high = (
+        ndtri(np.clip(below[case, at] / whole, 1e-14, 1.0 - 1e-14)) for at in (place - 1, place)
+    )
     # Where the distribution function no longer rises in double precision, stay at the node.
     part = np.clip((normal - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
     return _FINE[place] + part * _FINE_STEP

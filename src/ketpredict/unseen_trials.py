@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 
 from ketpredict.averages import pattern_weights
+from ketpredict.lattice import lattice
 from ketpredict.marginal import normal_average
 from ketpredict.patients import (
     Rows,
@@ -77,8 +77,7 @@ class UnseenTrials:
     def __init__(self, draws: Draws) -> None:
         parameters, count = draws.parameters, len(draws.predictors)
         size = len(draws) * TRIALS_PER_DRAW
-        sobol = qmc.Sobol(4 + 3 * count, scramble=True, rng=_SEED)
-        uniform = sobol.random_base2(int(np.ceil(np.log2(size))))[:size]
+        uniform = lattice(size, 4 + 3 * count, _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
         self.intercept = each(parameters["trial_scale"]) * normal[:, 0]

@@ -153,7 +153,6 @@ def test_predict_says_where_it_extrapolates(run, fit_file, tmp_path):
         (["predict", "{here}/nowhere.csv", "--fit", "{fit}"], "There is no file"),
         (["predict", "{here}/patients.csv", "--fit", "{here}/no.nc"], "cannot be read"),
         (["predict", "{here}/patients.csv", "--fit", "{here}/patients.csv"], "not a whole"),
-        (["predict", "{here}/patients.csv"], "--fit"),
         (["predict", "{here}/patients.csv", "--fit", "{fit}", "--prob", "1.5"], "--prob is 1.5"),
         (["predict", "{here}/patients.csv", "--fit", "{fit}", "--output", "a.xlsx"], ".parquet"),
         (["predict", "{here}/typo.csv", "--fit", "{fit}"], "BMI "),

@@ -134,7 +134,9 @@ def _dimensions(values: Any) -> int | None:
 def _cells(values: Any) -> np.ndarray:
     """Return a column as numbers, or as Python objects one by one."""
     if isinstance(values, np.ma.MaskedArray):  # its array would show what the mask hides
-        return np.ma.filled(values.astype(object), None)
+        cells = np.array(values.data, dtype=object)
+        cells[np.ma.getmaskarray(values)] = None
+        return cells
     array = np.asarray(values)
     if array.dtype.kind in _NUMERIC:
         return array
@@ -207,6 +209,9 @@ class _Reader:
             for name, cells in self.raw.items()
             if name in fields
         }
+        for field in fields.values():
+            if field.name in columns:
+                self._check(field, columns[field.name])
         if self.problems:
             raise tell(_NAME, self.problems, self._labels)
         return columns
@@ -219,11 +224,14 @@ class _Reader:
             comma = isinstance(cells[row], str) and "," in cells[row]
             advice = "Write decimals with a point and leave out thousands." if comma else ""
             self._add_cell(field, row, advice)
+        return values
+
+    def _check(self, field: Field, values: np.ndarray) -> None:
+        """Note values that are numbers and cannot be right."""
         if field.test is not None:
             present = np.flatnonzero(~np.isnan(values))
             for row in present[~field.test(values[present])]:
                 self._add_cell(field, int(row))
-        return values
 
     def _add_cell(self, field: Field, row: int, advice: str = "") -> None:
         advice = advice or "Correct it, or leave it empty if unknown."

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ketpredict.errors import KetpredictError, SavedFitError, SpecificationError
-from ketpredict.posterior import FORMAT, Posterior, load_posterior
+from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.predict import predictions
 from ketpredict.resources import models_path
 from ketpredict.rows import encode_rows
@@ -242,7 +242,8 @@ def published_problems(path: str | Path | None = None) -> list[str]:
     try:
         posterior = load_posterior(published_path() if path is None else path)
     except SavedFitError as error:
-        return [f"{error} This version reads format {FORMAT}. Build it with '{REBUILD}'."]
+        advice = "" if REBUILD in str(error) else f" Build it with '{REBUILD}'."
+        return [f"{error}{advice}"]
     made = posterior.facts.get("published")
     if made is None:
         return [f"It is a fit, but not one that '{REBUILD}' made."]

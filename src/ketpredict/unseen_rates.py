@@ -108,7 +108,9 @@ class RateLaw:
             for p, row in enumerate(values.tolist())
         }
 
-    def rates_given(self, values: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    def rates_given(
+        self, values: np.ndarray, normal: np.ndarray, wanted: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return rates of trials that have a patient with a given pattern.
 
         The rates' law given the pattern is sampled one rate after the other along the chain, each
@@ -118,14 +120,20 @@ class RateLaw:
         ----------
         values : ndarray of shape (binary,)
         normal : ndarray of shape (draw, trial, binary)
+        wanted : ndarray of bool, shape (draw, trial), optional
+            Which to work out; the others are 0. All by default.
 
         Returns
         -------
         ndarray of shape (draw, trial, binary)
         """
-        rates = np.empty_like(normal)
+        rates = np.zeros_like(normal)
+        wanted = np.ones(normal.shape[:2], dtype=bool) if wanted is None else wanted
         for part, stride in self._parts():
-            rates[part] = self._part(part)._sampled(values, normal[part], _FINE[::stride])
+            draw, trial = np.nonzero(wanted[part])
+            rates[part[draw], trial] = self._part(part)._sampled(
+                values, normal[part[draw], trial], draw, _FINE[::stride]
+            )
         return rates
 
     def _parts(self) -> Iterator[tuple[np.ndarray, int]]:
@@ -142,32 +150,38 @@ class RateLaw:
             for start in range(0, len(index), size):
                 yield index[start : start + size], int(stride)
 
-    def _sampled(self, values: np.ndarray, normal: np.ndarray, near: np.ndarray) -> np.ndarray:
-        draws, trials, count = normal.shape
-        density = np.exp(-0.5 * near**2)
+    def _sampled(
+        self, values: np.ndarray, normal: np.ndarray, draw: np.ndarray, near: np.ndarray
+    ) -> np.ndarray:
+        """Return rates, (case, binary), at standard normal values of that shape and their draws."""
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * near)
+        density = np.exp(-0.5 * near**2)
         # What later binaries say about each rate, from the last to the first: smooth functions.
-        message = np.ones((draws, len(near)))
+        message = np.ones((len(rate), len(near)))
         to_fine = _spline_of(len(near), round((near[1] - near[0]) / _FINE_STEP)).T
-        ahead = [np.ones((draws, len(_FINE)))]
-        for j in range(count - 1, 0, -1):
-            step = self._step(rate[:, j - 1, :, None], rate[:, j, None, :], j, values)
+        ahead = [np.ones((len(rate), len(_FINE)))]
+        for j in range(len(values) - 1, 0, -1):
+            pair = _pair(
+                rate[:, j - 1, :, None], rate[:, j, None, :], self.log_odds_ratio[:, j - 1]
+            )
+            step = _given(pair, values[j - 1], values[j])
             message = (step * (density * message)[:, None, :]).sum(axis=-1)
             message = message / message.max(axis=1, keepdims=True)
-            ahead.insert(0, np.maximum(message @ to_fine, 0.0))
+            # One draw at a time: a single product would wake BLAS threads for a millisecond of work.
+            ahead.insert(0, np.maximum((message[:, None, :] @ to_fine)[:, 0], 0.0))
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * _FINE)
         result = np.empty_like(normal)
         for j, value in enumerate(values):
-            if j == 0:
-                likelihood = (rate[:, 0] if value > 0 else 1.0 - rate[:, 0])[:, None, :]
+            if j == 0:  # the same for all trials of a draw
+                likelihood = (rate[:, 0] if value > 0 else 1.0 - rate[:, 0]) * ahead[0]
+                row = draw
             else:
-                likelihood = self._step(result[..., j - 1, None], rate[:, j, None, :], j, values)
-            weighted = np.broadcast_to(
-                likelihood * ahead[j][:, None, :], (draws, trials, len(_FINE))
-            )
-            position = _inverted(weighted.reshape(-1, len(_FINE)), normal[..., j].ravel())
-            position = position.reshape(draws, trials)
-            result[..., j] = ndtr(self.location[:, j, None] + self.scale[:, j, None] * position)
+                ratio = self.log_odds_ratio[draw, j - 1]
+                pair = _pair(result[:, j - 1, None], rate[:, j].take(draw, axis=0), ratio)
+                likelihood = _given(pair, values[j - 1], value) * ahead[j].take(draw, axis=0)
+                row = np.arange(len(draw))
+            position = _inverted(likelihood, normal[:, j], row)
+            result[:, j] = ndtr(self.location[draw, j] + self.scale[draw, j] * position)
         return result
 
     def _moments(
@@ -197,24 +211,14 @@ class RateLaw:
             )
         for j in range(1, values.shape[1]):
             longer = {}
-            grid = self._pair(rate[:, j - 1, :, None], rate[:, j, None, :], j)
+            grid = _pair(
+                rate[:, j - 1, :, None], rate[:, j, None, :], self.log_odds_ratio[:, j - 1]
+            )
             for beginning in sorted({tuple(row[: j + 1]) for row in values.tolist()}):
                 moved = (so_far[beginning[:j]] @ _given(grid, *beginning[j - 1 :])) * weight
                 longer[beginning] = _with_step(moved, distance[:, j], most)
             so_far = longer
         return np.stack([so_far[tuple(row)].sum(axis=-1) for row in values.tolist()], axis=1)
-
-    def _pair(
-        self, before: np.ndarray, rate: np.ndarray, j: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return two rates, and the probability that binary ``j`` and the one before are both 1."""
-        ratio = self.log_odds_ratio[:, j - 1].reshape(-1, *(1,) * (np.ndim(before) - 1))
-        first, second = np.clip(before, 1e-15, 1.0 - 1e-15), np.clip(rate, 1e-15, 1.0 - 1e-15)
-        return first, second, np.asarray(pair_probability(first, second, ratio))
-
-    def _step(self, before: np.ndarray, rate: np.ndarray, j: int, values: np.ndarray) -> np.ndarray:
-        """Return the probability of binary ``j`` given the one before it, at their rates."""
-        return _given(self._pair(before, rate, j), values[j - 1], values[j])
 
     def _part(self, part: np.ndarray) -> RateLaw:
         return dataclasses.replace(
@@ -225,6 +229,15 @@ class RateLaw:
             across=self.across[part],
             _found={},
         )
+
+
+def _pair(
+    before: np.ndarray, rate: np.ndarray, log_odds_ratio: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rates of two binaries, and the probability that both are 1."""
+    ratio = log_odds_ratio.reshape(-1, *(1,) * (np.ndim(before) - 1))
+    first, second = np.clip(before, 1e-15, 1.0 - 1e-15), np.clip(rate, 1e-15, 1.0 - 1e-15)
+    return first, second, np.asarray(pair_probability(first, second, ratio))
 
 
 def _given(
@@ -315,7 +328,7 @@ def _gauss_rule(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return node, vector[..., 0, :] ** 2
 
 
-def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _inverted(likelihood: np.ndarray, normal: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Return where a standard normal position, weighted by a likelihood, has given quantiles.
 
     Between nodes the likelihood is linear, and its product with the normal density is integrated
@@ -324,9 +337,11 @@ def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    likelihood : ndarray of shape (case, node)
+    likelihood : ndarray of shape (row, node)
     normal : ndarray of shape (case,)
         Probits of the quantiles.
+    row : ndarray of int, shape (case,)
+        Which likelihood is a case's.
     """
     mass = np.diff(ndtr(_FINE))
     first = -np.diff(np.exp(-0.5 * _FINE**2) / np.sqrt(2.0 * np.pi))
@@ -334,12 +349,11 @@ def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
     below = likelihood[:, :-1] * (mass - rise)
     below += likelihood[:, 1:] * rise
     np.cumsum(below, axis=1, out=below)
-    whole = below[:, -1]
-    reached = below < (ndtr(normal) * whole)[:, None]
+    whole = below[row, -1]
+    reached = below.take(row, axis=0) < (ndtr(normal) * whole)[:, None]
     place = np.clip(np.count_nonzero(reached, axis=1), 1, len(_FINE) - 2)
-    case = np.arange(len(normal))
     low, high = (
-        ndtri(np.clip(below[case, at] / whole, 1e-14, 1.0 - 1e-14)) for at in (place - 1, place)
+        ndtri(np.clip(below[row, at] / whole, 1e-14, 1.0 - 1e-14)) for at in (place - 1, place)
     )
     # Where the distribution function no longer rises in double precision, stay at the node.
     part = np.clip((normal - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)

@@ -167,7 +167,7 @@ class RateLaw:
             step = _given(pair, values[j - 1], values[j])
             message = (step * (density * message)[:, None, :]).sum(axis=-1)
             message = message / message.max(axis=1, keepdims=True)
-            # One draw at a time: a single product would wake BLAS threads for a millisecond of work.
+            # Draw by draw: one product for all would wake BLAS threads for a millisecond of work.
             ahead.insert(0, np.maximum((message[:, None, :] @ to_fine)[:, 0], 0.0))
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * _FINE)
         result = np.empty_like(normal)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ketpredict.errors import KetpredictError
 from ketpredict.posterior import load_posterior
-from ketpredict.published import FILE, build_published, published_problems
+from ketpredict.published import FILE, SEED, build_published, published_problems
 from ketpredict.wording import verdict_words
 
 TARGET = Path(__file__).resolve().parents[1] / "models" / FILE
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=TARGET, help="file to write or check")
     parser.add_argument("--draws", type=int, default=1500, help="kept draws of each chain")
     parser.add_argument("--tune", type=int, default=1500, help="tuning steps of each chain")
+    parser.add_argument("--target-accept", type=float, default=0.95, help="as for a fit")
+    parser.add_argument("--seed", type=int, default=SEED, help="same seed, same fit")
     parser.add_argument("--kept-draws", type=int, default=2400, help="draws in the file, in all")
     options = parser.parse_args(arguments)
     if options.check:
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.output,
             draws=options.draws,
             tune=options.tune,
+            target_accept=options.target_accept,
+            seed=options.seed,
             kept_draws=options.kept_draws,
             progressbar=sys.stderr.isatty(),
         )

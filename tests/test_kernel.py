@@ -41,10 +41,15 @@ def published(model):
     return encode(spec, select_horizons(load_evidence(), spec.horizons), REFERENCES)
 
 
-def designed(participants, arms, predictors, **changes):
+def designed(participants, arms, predictors, associations=None, **changes):
     spec = load_spec("published").with_predictors(tuple(predictors))
     spec = dataclasses.replace(spec, **changes)
-    evidence = make_evidence(participants=participants, arms=arms, predictors=tuple(predictors))
+    evidence = make_evidence(
+        participants=participants,
+        arms=arms,
+        predictors=tuple(predictors),
+        associations=associations,
+    )
     return encode(spec, select_horizons(evidence, spec.horizons), REFERENCES)
 
 
@@ -167,6 +172,58 @@ def arms_alone():
     return designed(None, published_arms(None), ("bmi", "female"))
 
 
+def associations():
+    """Every kind of published statistic: with a size, with bounds, without a sign, counts."""
+    nothing = None
+    rows = [
+        # cohort, predictor, statistic, estimate, se, p, relation, n, direction, set, counts
+        ("a", "bmi", "pearson_r", 0.3, nothing, nothing, "=", 60, "1", nothing, nothing),
+        ("a", "bmi", "standardised_beta", 0.2, 0.11, nothing, "=", 50, "1", "age;bdnf", nothing),
+        ("b", "age", "t", -1.8, nothing, nothing, "=", 44, "-1", "bmi;female", nothing),
+        ("b", "bdnf", "p_only", nothing, nothing, 0.03, "=", 40, "unclear", nothing, nothing),
+        ("b", "female", "odds_ratio", 1.8, 0.4, nothing, "=", 90, "1", "age", nothing),
+        ("c", "bmi", "risk_ratio", 1.03, 0.02, nothing, "=", 90, "1", nothing, nothing),
+        ("c", "age", "counts", nothing, nothing, nothing, "=", 80, "1", nothing, "14/33;30/47"),
+        ("c", "family_history_aud", "counts", nothing, nothing, nothing, "=", 70, "1", nothing,
+         "19/30;16/40"),
+        ("d", "suicide_attempt_history", "direction_only", nothing, nothing, nothing, "=", 50, "0",
+         "bmi;family_history_aud", nothing),
+        ("d", "delta_sleep_ratio", "direction_only", nothing, nothing, nothing, "=", 33, "-1",
+         nothing, nothing),
+        ("e", "delta_sleep_ratio", "p_only", nothing, nothing, 0.05, "<", 35, "unclear", nothing,
+         nothing),
+    ]  # fmt: skip
+    names = (
+        "cohort", "predictor", "statistic", "estimate", "se", "p_value", "p_relation", "n",
+        "direction_for_better_response", "adjusted_set", "counts",
+    )  # fmt: skip
+    table = pd.DataFrame(rows, columns=names)
+    table["hours"] = [24, 72, 24, nothing, 24, 168, 24, 48, 24, 4, 24]
+    table["population"] = ["unipolar_depression", "mixed"] * 5 + ["ptsd"]
+    mix = "unipolar_depression:0.6;bipolar_depression:0.3"
+    table["population_mix"] = [nothing, mix] * 5 + [nothing]
+    table["outcome_kind"] = ["improvement", "improvement", "response"] * 3 + ["response"] * 2
+    table["contrast"] = ["split" if row == 6 else "continuous" for row in range(11)]
+    return table
+
+
+def with_effects(link="probit", **changes):
+    """Published effects of every kind beside patients and arms."""
+    rng = np.random.default_rng(6)
+    table = deleted(rng, patients(rng))
+    return designed(table, published_arms(rng), EVERY, associations(), link=link, **changes)
+
+
+def with_effects_of_fixed_spread():
+    spec = load_spec("published")
+    fixed = {
+        "effect_scale": Prior("fixed", (0.1,)),
+        "effect_horizon_scale": Prior("fixed", (0.2,)),
+    }
+    pooling = dataclasses.replace(spec.pooling, population_slope=False, trial_slope=False)
+    return with_effects(priors={**spec.priors, **fixed}, pooling=pooling)
+
+
 MODELS = sorted(path.stem for path in models_folder().glob("*.toml"))
 DESIGNS = {
     **{name: (lambda name=name: published(name)) for name in MODELS},
@@ -178,6 +235,9 @@ DESIGNS = {
     "binaries": binaries,
     "nothing missing": nothing_missing,
     "arms alone": arms_alone,
+    "published effects": with_effects,
+    "published effects, logit": lambda: with_effects("logit"),
+    "published effects of fixed spread": with_effects_of_fixed_spread,
 }
 
 

@@ -57,6 +57,7 @@ def arrange(design: Design) -> dict[str, np.ndarray]:
         "mean_cell": design.mean_cell,
         "cell_predictor": design.cells[:, 1],
         "n_reported": np.array([design.n_reported]),
+        **_effects(design),
     }
 
 
@@ -227,3 +228,34 @@ def _persons(design: Design, subset_idx: np.ndarray, centre: np.ndarray) -> dict
         "person_start": _starts(owner, len(rows)),
         "person_pattern": pattern,
     }
+
+
+def _effects(design: Design) -> dict[str, np.ndarray]:
+    """Return the published effects; places of variables that an effect does not have are -1."""
+    effects = design.effects
+    same = (
+        "distance", "statistic", "standard_error", "lower", "upper", "attenuation", "gain",
+        "quantile", "step", "positive", "power", "shared", "counts", "node", "node_weight",
+        "on_sd_scale", "adjusted", "kind", "group_predictor", "group_unseen",
+    )  # fmt: skip
+    repeated = effects.repeated_groups
+    error_place = np.full(len(effects), -1.0)
+    having = effects.shared > 0
+    error_place[having] = np.searchsorted(repeated, effects.group_idx[having])
+    return {
+        **{f"effect_{name}": getattr(effects, name) for name in same},
+        "effect_predictor": effects.predictor_idx,
+        "effect_group": effects.group_idx,
+        "effect_group_scale": np.searchsorted(effects.scale_predictor, effects.group_predictor),
+        "effect_population": effects.population_weight,
+        "effect_horizon_place": _places(effects.apart, len(effects)),
+        "effect_error_place": error_place,
+        "effect_level_place": _places(effects.with_level, len(effects)),
+    }
+
+
+def _places(having: np.ndarray, size: int) -> np.ndarray:
+    """Return the position of each entry among those that have a variable, -1 for the others."""
+    place = np.full(size, -1.0)
+    place[having] = np.arange(len(having))
+    return place

@@ -19,6 +19,7 @@ from nutpie import _lib, sample
 from nutpie.sample import CompiledModel
 from scipy.special import ndtri
 
+from ketpredict.compilation import compile_missing
 from ketpredict.design import Design
 from ketpredict.expansion import expand
 from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
@@ -115,6 +116,7 @@ def compile_design(design: Design) -> CompiledDensity:
         nutpie's internals are not those that this file was written for.
     """
     layout = lay_out(design)
+    compile_missing([*layout.pieces, "whole_density", "copy_draw"])
     memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
     place = 1 + int(layout.numbers[2 * PIECE_ADDRESS])
     memory[place : place + len(PIECES)] = addresses(layout.pieces)

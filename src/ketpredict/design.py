@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
+from ketpredict.published_effects import Effects, encode_effects
 from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec, Prior
 
 FEWEST_TRIALS_ACROSS = 3
@@ -118,6 +120,12 @@ class Design:
         0 or 1 for each binary predictor, in the order of ``binary_idx``.
     trial_values : ndarray of shape (trial, predictor)
         Mean (reference scale) or rate that each trial reports, for tables; NaN where none.
+    effects : Effects
+        Published predictor effects that enter.
+    effect_labels, effect_groups : tuple of str
+        Of the effects, and of the cohorts and predictors that they are grouped by.
+    effect_fates : tuple of dict
+        Whether, how or why not each row of the associations enters.
     """
 
     spec: ModelSpec
@@ -140,6 +148,10 @@ class Design:
     people_pattern_row: np.ndarray
     people_pattern_value: np.ndarray
     trial_values: np.ndarray
+    effects: Effects
+    effect_labels: tuple[str, ...]
+    effect_groups: tuple[str, ...]
+    effect_fates: tuple[dict[str, Any], ...]
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
@@ -243,6 +255,9 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     binary = _positions(predictors, "binary")
     pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
     people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
+    effects, effect_labels, effect_groups, fates = encode_effects(
+        spec, evidence.associations, predictors, labels["population"], evidence.participants
+    )
     return Design(
         spec=spec,
         populations=labels["population"],
@@ -269,6 +284,10 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
             every_value,
             np.concatenate([units.weight, persons.weight]),
         ),
+        effects=effects,
+        effect_labels=effect_labels,
+        effect_groups=effect_groups,
+        effect_fates=tuple(fates),
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +17,6 @@ RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
 BFMI_LIMIT = 0.3
 _TAILS = (0.05, 0.95)
-_AXES: dict[str, Any] = {"chain_axis": 0, "draw_axis": 1}
 _REPEATED = ("trial_mean_reported", "predictor_cholesky")
 
 
@@ -71,21 +69,17 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
     Quantities that never vary (fixed by the model) are left out, and those that only repeat others
     in another form.
     """
-    # Imported here: a prediction repeats the verdict, and must not wait for ArviZ.
-    from arviz_stats.base.array import array_stats
+    # Imported here: a prediction repeats the verdict, and must not wait for the means to find it.
+    from ketpredict.chain_statistics import chain_statistics
 
     posterior = tree["posterior"].to_dataset()
     kept = [name for name in posterior.data_vars if name not in _REPEATED]
     names, values = _varying(posterior[kept])
-    # Sorting and transforms leave the interpreter: three threads on two cores.
-    with ThreadPoolExecutor() as pool:
-        computed = {
-            "rhat": pool.submit(array_stats.rhat, values, **_AXES),
-            "ess_bulk": pool.submit(array_stats.ess, values, method="bulk", **_AXES),
-            "ess_tail": pool.submit(array_stats.ess, values, method="tail", prob=_TAILS, **_AXES),
-        }
-    diagnostics = {name: future.result() for name, future in computed.items()}
-    flat = {key: dict(zip(names, worst, strict=True)) for key, worst in diagnostics.items()}
+    statistics = chain_statistics(values, _TAILS)
+    flat = {
+        key: dict(zip(names, getattr(statistics, key).tolist(), strict=True))
+        for key in ("rhat", "ess_bulk", "ess_tail")
+    }
     problems = [
         *_beyond(flat["rhat"], f"R-hat above {RHAT_LIMIT}", RHAT_LIMIT, above=True),
         *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from ketpredict import kernel_numbers
 from ketpredict.design import Design
+from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.layout import SCALES, Layout, class_priors, fixed_values
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
@@ -56,6 +57,8 @@ def expand(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.n
     parameters |= _expanded_slopes(design, layout, points)
     if design.predictors:
         parameters |= _expanded_law(design, layout, points)
+    if len(design.effects):
+        parameters |= _expanded_effects(design, layout, points, parameters["slope_scale"])
     return parameters
 
 
@@ -171,6 +174,38 @@ def _expanded_law(design: Design, layout: Layout, points: np.ndarray) -> dict[st
         parameters["binary_shift"] = raw("binary_shift", size, binaries)
     if binaries > 1:
         parameters["binary_log_odds_ratio"] = raw("binary_log_odds_ratio", binaries - 1)
+    return parameters
+
+
+def _expanded_effects(
+    design: Design, layout: Layout, points: np.ndarray, part_scale: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what belongs to the published effects: spreads, deviations, errors, levels."""
+    lead, effects = points.shape[:-1], design.effects
+
+    def raw(name: str) -> np.ndarray:
+        first, size = layout.start.get(name, 0), layout.size.get(name, 0)
+        return points[..., first : first + size]
+
+    priors, chosen = design.spec.priors, effects.scale_predictor
+    if "effect_scale" in layout.start:
+        scale = np.exp(raw("effect_scale"))
+    else:
+        scale = np.full((*lead, len(chosen)), priors["effect_scale"].values[0])
+    spread = group_spread(design, scale, part_scale)
+    parameters = {
+        "effect_scale": scale,
+        "effect_deviation": spread * raw("effect_deviation_raw"),
+    }
+    apart = effects.apart
+    if len(apart):
+        step = _positive(design, layout, points, "effect_horizon_scale")
+        place = effects.distance[apart] * slope_unit(design)[effects.predictor_idx[apart]]
+        parameters["effect_horizon_scale"] = step
+        parameters["effect_horizon"] = step[..., None] * place * raw("effect_horizon_raw")
+    for name in ("effect_error", "effect_level"):
+        if name in layout.start:
+            parameters[name] = raw(name).copy()
     return parameters
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.special import gammaln, xlog1py, xlogy
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
 from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
+from ketpredict.effect_density import effect_log_likelihood
 from ketpredict.errors import KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
@@ -152,6 +154,7 @@ def _collect(
             | {"problems": list(diagnostics.problems), "bfmi": _finite(diagnostics.bfmi)},
             "provenance": _provenance(design, evidence, settings),
             "messages": list(evidence.messages),
+            "effects": [dict(fate) for fate in design.effect_fates],
             "estimator": {},
         },
     )
@@ -171,14 +174,23 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     n, responders = design.units.n, design.units.responders
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
-    replicated = np.random.default_rng(seed).binomial(n.astype(int), probability)
-    choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
-    log_likelihood = xlogy(responders, probability) + xlog1py(n - responders, -probability)
-    log_likelihood += choose
+    with ThreadPoolExecutor(1) as pool:
+        # One generator and one call: replicates do not depend on the number of cores.
+        binomial = np.random.default_rng(seed).binomial
+        drawn = pool.submit(binomial, n.astype(int), probability)
+        choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
+        log_likelihood = xlogy(responders, probability)
+        log_likelihood += xlog1py(n - responders, -probability)
+        log_likelihood += choose
+        replicated = drawn.result()
+    pointwise = {"responders": log_likelihood.reshape(shape)}
+    if len(design.effects):
+        of_effects = effect_log_likelihood(posterior.parameters, design)
+        pointwise["effects"] = of_effects.reshape(*shape[:2], len(design.effects))
     groups = {
         **posterior.groups,
         "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},
-        "log_likelihood": {"responders": log_likelihood.reshape(shape)},
+        "log_likelihood": pointwise,
     }
     return dataclasses.replace(posterior, groups=groups)
 
@@ -188,7 +200,8 @@ def _provenance(design: Design, evidence: Evidence, settings: SamplerSettings) -
         "specification": design.spec.fingerprint(),
         "evidence": evidence.digest(),
         "evidence_source": evidence.source,
-        "associations_carried": len(evidence.associations),
+        "effects_used": len(design.effects),
+        "effects_carried": len(evidence.associations) - len(design.effects),
         "sampler": dataclasses.asdict(settings) | {"progressbar": False},
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},

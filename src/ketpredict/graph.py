@@ -14,7 +14,8 @@ Likelihood
     Responses, :math:`r_u \sim \text{Binomial}(n_u, P_u)` (:mod:`ketpredict.graph_response`), and
     what patients and arms say of their predictors (:mod:`ketpredict.graph_evidence`), both from
     one joint law of the predictors (:mod:`ketpredict.graph_predictors`). Missing predictors are
-    averaged over exactly, never sampled.
+    averaged over exactly, never sampled. Published predictor effects
+    (:mod:`ketpredict.graph_effects`) are the potential ``effects``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pytensor.tensor as pt
 from pymc.distributions.dist_math import binomln
 
 from ketpredict.design import Design
+from ketpredict.graph_effects import add_effects
 from ketpredict.graph_evidence import arms_log_density, people_log_density
 from ketpredict.graph_predictors import add_predictor_law, describe_arms, weigh_patterns
 from ketpredict.graph_response import response_tails
@@ -79,6 +81,8 @@ def _with_predictors(
         arm_law = describe_arms(design, law, shared, patterns.arm)
         said = said + arms_log_density(design, law, shared, arm_law)
     pm.Potential("predictors", said)
+    if len(design.effects):
+        add_effects(design, parameters, law)
     line_weight = pt.concatenate([patterns.mixture, patterns.arm])
     return response_tails(design, parameters, shared, law, arm_law, line_weight)
 
@@ -225,6 +229,7 @@ def _slopes(design: Design) -> dict[str, Any]:
         slopes[name] = pm.Deterministic(name, raw * scale[parts.index(part)], dims=dims)
     total = slopes["prognostic_slope"] + slopes["predictive_slope"]
     pm.Deterministic("slope", total, dims="predictor")
+    slopes["slope_scale"] = scale
     return slopes
 
 

@@ -64,6 +64,7 @@ from ketpredict.kernel_numbers import (
     SLOPE_BACK,
     SLOPE_POPULATION,
     SLOPE_SCALES,
+    SLOPE_SCALES_BACK,
     SLOPE_TRIAL,
     SLOPES,
     SPREAD_OF_SCORES,
@@ -253,7 +254,7 @@ def priors_back(numbers, work):
     pass_arm_back(point, gradient, numbers, scalars[3], arm_back)
     pass_horizon_back(point, gradient, numbers, scalars[4], offset_back)
     scales = scratch(numbers, work, SLOPE_SCALES).reshape(4, count)
-    scales_back = np.zeros((4, count))
+    scales_back = scratch(numbers, work, SLOPE_SCALES_BACK).reshape(4, count)
     slope_back = scratch(numbers, work, SLOPE_BACK).reshape(size_of(numbers, SLOPES), count)
     _slopes_back(point, gradient, numbers, scales, slope_back, scales_back)
     log_predictor = scratch(numbers, work, LOG_PREDICTOR)

@@ -35,6 +35,9 @@ _NORMAL = {
     "binary_log_odds_ratio": "binary_association",
 }
 """Variables that are normal as they stand, and the name of their prior."""
+_OTHER_SCALES = (
+    "arm_scale", "horizon_scale", "across_scale", "effect_scale", "effect_horizon_scale",
+)  # fmt: skip
 _LOG_NORMAL = {
     "improvement_sd": "improvement_sd",
     "predictor_between_scale": "predictor_between_scale",
@@ -132,6 +135,7 @@ def _pieces(blocks: dict[str, np.ndarray]) -> frozenset[str]:
         "closed": "row_responders",
         "open": "open_responders",
         "arms": "arm_responders",
+        "effects": "effect_kind",
     }
     wanted |= {piece for piece, block in some.items() if len(blocks[block])}
     # Without predictors too: clusters hold the constants of patients' linear predictors.
@@ -164,6 +168,8 @@ def _sizes(design: Design) -> dict[str, int]:
     if count:
         size |= _slope_sizes(design, count)
         size |= _law_sizes(design, count)
+    if len(design.effects):
+        size |= effect_sizes(design)
     return {name: number for name, number in size.items() if number}
 
 
@@ -201,6 +207,21 @@ def _law_sizes(design: Design, count: int) -> dict[str, int]:
     }
 
 
+def effect_sizes(design: Design) -> dict[str, int]:
+    """Return the sizes of the variables of the published effects."""
+    effects, priors = design.effects, design.spec.priors
+    apart, moving = len(effects.apart), priors["effect_horizon_scale"].kind != "fixed"
+    learned = priors["effect_scale"].kind != "fixed"
+    return {
+        "effect_scale": len(effects.scale_predictor) * learned,
+        "effect_deviation_raw": len(design.effect_groups),
+        "effect_horizon_scale": int(apart > 0 and moving),
+        "effect_horizon_raw": apart,
+        "effect_error": len(effects.repeated_groups),
+        "effect_level": len(effects.with_level),
+    }
+
+
 def class_priors(design: Design) -> list[Prior]:
     """Return the prior of the mean of each class of arms."""
     priors = design.spec.priors
@@ -232,6 +253,7 @@ def _blocks(design: Design, start: dict[str, int], size: dict[str, int]) -> dict
         "across_reference": np.where(is_binary, centre, 0.0),
         "link_weight": link_weight,
         "link_scale": link_scale,
+        "link_variance": np.array([link_variance(spec.link)]),
         "log_reference_variance": np.log(
             [reference_variance(p) / link_variance(spec.link) for p in predictors]
         ),
@@ -307,10 +329,16 @@ def _constant(design: Design, size: dict[str, int]) -> float:
     total = float((choose - gammaln(units.n - units.responders + 1)).sum())
     if "intercept" in size:
         total -= math.log(priors["intercept"].values[1]) + _LOG_ROOT_TWO_PI
-    for name in (*SCALES, "arm_scale", "horizon_scale", "across_scale"):
+    for name in (*SCALES, *_OTHER_SCALES):
         if name in size:
-            total += math.log(2.0) - _LOG_ROOT_TWO_PI - math.log(priors[name].values[0])
-    standard = sum(number for name, number in size.items() if name.endswith("_raw"))
+            each = math.log(2.0) - _LOG_ROOT_TWO_PI - math.log(priors[name].values[0])
+            total += size[name] * each
+    standard = sum(
+        number
+        for name, number in size.items()
+        if name.endswith("_raw") or name in ("effect_error", "effect_level")
+    )
+    total += _counted_constant(design)
     total -= (standard + size.get("trial_mean_reported", 0)) * _LOG_ROOT_TWO_PI
     for name, prior in {**_NORMAL, **_LOG_NORMAL}.items():
         if name in size:
@@ -327,6 +355,16 @@ def _constant(design: Design, size: dict[str, int]) -> float:
     if "slope_share" in size:
         total += _simplex_constant(np.array(design.spec.slope_concentration()))
     return total
+
+
+def _counted_constant(design: Design) -> float:
+    """Return the binomial coefficients of published counts, with their powers."""
+    effects = design.effects
+    if not len(effects):
+        return 0.0
+    responders, n = effects.counts[:, [0, 2]], effects.counts[:, [1, 3]]
+    choose = gammaln(n + 1) - gammaln(responders + 1) - gammaln(n - responders + 1)
+    return float((effects.power * choose.sum(axis=1)).sum())
 
 
 def _correlation_constant(size: int, concentration: float) -> float:

@@ -42,6 +42,12 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "predictor_covariance": ("continuous", "continuous_too"),
     "binary_shift": ("continuous", "binary"),
     "binary_log_odds_ratio": ("binary_pair",),
+    "effect_scale": ("effect_predictor",),
+    "effect_deviation": ("effect_group",),
+    "effect_horizon_scale": (),
+    "effect_horizon": ("effect_apart",),
+    "effect_error": ("repeated_group",),
+    "effect_level": ("effect_with_level",),
 }
 
 
@@ -84,6 +90,19 @@ def coordinates(design: Design) -> dict[str, Any]:
         "binary": binary,
         "binary_pair": [f"{a} and {b}" for a, b in itertools.pairwise(binary)],
         "unit": list(range(len(design.units))),
+        **_effect_coordinates(design),
+    }
+
+
+def _effect_coordinates(design: Design) -> dict[str, Any]:
+    effects, labels, groups = design.effects, design.effect_labels, design.effect_groups
+    return {
+        "effect": list(labels),
+        "effect_group": list(groups),
+        "effect_predictor": [design.predictor_names[k] for k in effects.scale_predictor],
+        "effect_apart": [labels[i] for i in effects.apart],
+        "repeated_group": [groups[g] for g in effects.repeated_groups],
+        "effect_with_level": [labels[i] for i in effects.with_level],
     }
 
 

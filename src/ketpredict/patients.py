@@ -20,11 +20,7 @@ import numpy as np
 
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.patterns import enumerate_patterns
-from ketpredict.predictor_law import (
-    Conditional,
-    Draws,
-    condition,
-)
+from ketpredict.predictor_law import Conditional, Draws
 from ketpredict.unseen_rates import RateLaw
 
 _CHUNK_VALUES = 100_000
@@ -194,13 +190,7 @@ def setting_of(draws: Draws, rows: Rows) -> Setting:
         rates=rates,
         rates_known=bool((cell[binary] >= 0).all()),
         values=enumerate_patterns(first.value[:1, binary])[1],
-        law=condition(
-            parameters["predictor_covariance"],
-            spread[:, continuous] ** 2,
-            draws.assay_dependent,
-            observed,
-            uncertain,
-        ),
+        law=draws.conditional(observed, uncertain, unknown),
     )
 
 

@@ -17,9 +17,18 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.caching import FunctionCache
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from ketpredict import kernel, kernel_arms, kernel_joint, kernel_people, kernel_units
+from ketpredict import (
+    kernel,
+    kernel_arms,
+    kernel_effects,
+    kernel_joint,
+    kernel_people,
+    kernel_units,
+)
 from ketpredict.kernel_numbers import GRADIENT, PIECE_ADDRESS, PIECES, POINT, block, scratch
 
 _BAD_DENSITY = 4
@@ -92,6 +101,11 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
         _ = stamp
         return kernel_arms.arms_likelihood(_array(numbers), _array(work))
 
+    def effects(numbers: Any, work: Any) -> float:
+        """Run :func:`ketpredict.kernel_effects.effects_likelihood`."""
+        _ = stamp
+        return kernel_effects.effects_likelihood(_array(numbers), _array(work))
+
     def law_back(numbers: Any, work: Any) -> float:
         """Run :func:`ketpredict.kernel_joint.law_back`."""
         _ = stamp
@@ -140,11 +154,12 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
             out[i] = point[i]
         return 0
 
-    pieces = (priors_forward, law_forward, groups, persons, closed, open, arms, law_back)
-    others = (priors_back, whole_density, copy_draw)
+    pieces = (priors_forward, law_forward, groups, persons, closed, open, arms, effects)
+    others = (law_back, priors_back, whole_density, copy_draw)
     return {function.__name__: function for function in (*pieces, *others)}
 
 
+@functools.cache
 def _stamp() -> int:
     """Return a number that changes with the sources of the kernel."""
     folder = Path(__file__).parent
@@ -156,13 +171,27 @@ def _stamp() -> int:
 @functools.cache
 def compiled(name: str) -> Any:
     """Return a C function, from the disk cache where one can be kept."""
-    signature = {"whole_density": _DENSITY, "copy_draw": _EXPAND}.get(name, _PIECE)
-    function = _functions(_stamp())[name]
+    signature, function = _signature(name), _functions(_stamp())[name]
     try:
         return numba.cfunc(signature, cache=True)(function)
     except RuntimeError:
         # No folder to keep compiled code in, as in a read-only installation.
         return numba.cfunc(signature)(function)
+
+
+def kept(name: str) -> bool:
+    """Return whether the disk cache has a C function, or nothing can be kept or known."""
+    try:
+        cache = FunctionCache(_functions(_stamp())[name])
+        key = cache._index_key(_signature(name), cpu_target.target_context.codegen())
+        return key in cache._cache_file._load_index()
+    except (AttributeError, TypeError, OSError, RuntimeError):
+        # No folder, or a numba with other internals: each piece is then compiled when needed.
+        return True
+
+
+def _signature(name: str) -> Any:
+    return {"whole_density": _DENSITY, "copy_draw": _EXPAND}.get(name, _PIECE)
 
 
 def addresses(needed: frozenset[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ketpredict.design import Design
+from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
@@ -40,6 +41,8 @@ def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str,
         _draw_across(draws, design, size, rng)
         _draw_trial_means(draws, design, size, rng)
         _draw_association(draws, design, size, rng)
+    if len(design.effects):
+        _draw_effects(draws, design, size, rng)
     return draws
 
 
@@ -195,6 +198,29 @@ def _draw_association(
     if binary > 1:
         association = _draw(priors["binary_association"], (size, binary - 1), rng)
         draws["binary_log_odds_ratio"] = association
+
+
+def _draw_effects(
+    draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
+) -> None:
+    """Draw what belongs to the published effects: spreads, deviations, errors, levels."""
+    effects, priors = design.effects, design.spec.priors
+    scale = _draw(priors["effect_scale"], (size, len(effects.scale_predictor)), rng)
+    spread = group_spread(design, scale, draws["slope_scale"])
+    draws["effect_scale"] = scale
+    draws["effect_deviation"] = spread * rng.normal(size=spread.shape)
+    apart = effects.apart
+    if len(apart):
+        step = _draw(priors["effect_horizon_scale"], size, rng)
+        place = effects.distance[apart] * slope_unit(design)[effects.predictor_idx[apart]]
+        draws["effect_horizon_scale"] = step
+        draws["effect_horizon"] = step[:, None] * place * rng.normal(size=(size, len(apart)))
+    for name, count in (
+        ("effect_error", len(effects.repeated_groups)),
+        ("effect_level", len(effects.with_level)),
+    ):
+        if count:
+            draws[name] = rng.normal(size=(size, count))
 
 
 def _draw_correlation_factor(

@@ -17,7 +17,7 @@ from typing import Any
 from ketpredict.errors import SpecificationError
 from ketpredict.resources import models_path
 
-SCHEMA = 2
+SCHEMA = 3
 LINKS = ("probit", "logit")
 REFERENCE_ARM = "ketamine"
 ARM_CLASSES = ("active", "inert_control", "active_control")
@@ -53,6 +53,8 @@ _PRIOR_KINDS = {
     "predictor_correlation": ("lkj",),
     "binary_shift": ("normal",),
     "binary_association": ("normal",),
+    "effect_scale": ("half_normal", "fixed"),
+    "effect_horizon_scale": ("half_normal", "fixed"),
 }
 
 
@@ -108,6 +110,25 @@ class Pooling:
 
 
 @dataclasses.dataclass(frozen=True)
+class Literature:
+    """How much published predictor effects count.
+
+    Parameters
+    ----------
+    unreplicated_power : float
+        Power of the likelihood where one cohort alone reports on a predictor; 1 is no discount.
+    overlap_power : float
+        The same where the cohort may share patients with the patients of the fit.
+    error_correlation : float
+        Correlation of the sampling errors of one cohort's effects at several horizons.
+    """
+
+    unreplicated_power: float
+    overlap_power: float
+    error_correlation: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """A whole model specification, as read from ``models/NAME.toml``.
 
@@ -124,6 +145,7 @@ class ModelSpec:
     predictors: tuple[str, ...] | None
     horizons: Horizons
     pooling: Pooling
+    literature: Literature
     priors: dict[str, Prior]
 
     def slope_parts(self) -> tuple[str, ...]:
@@ -154,6 +176,7 @@ class ModelSpec:
             "predictors": "*" if self.predictors is None else list(self.predictors),
             "horizons": _listed(dataclasses.asdict(self.horizons)),
             "pooling": dataclasses.asdict(self.pooling),
+            "literature": dataclasses.asdict(self.literature),
             "priors": {name: prior.as_table() for name, prior in self.priors.items()},
         }
 
@@ -165,6 +188,12 @@ class ModelSpec:
     def with_predictors(self, predictors: tuple[str, ...] | None) -> ModelSpec:
         """Return the same model with other predictors."""
         return dataclasses.replace(self, predictors=predictors)
+
+    def with_literature(self, **settings: float) -> ModelSpec:
+        """Return the same model with other settings of :class:`Literature`."""
+        table = self.as_table()
+        table["literature"] = table["literature"] | settings
+        return parse_spec(table, source=f"model '{self.name}' with another literature")
 
     def with_priors(self, **priors: Prior) -> ModelSpec:
         """Return the same model with some priors replaced."""
@@ -223,7 +252,7 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
     _check_keys(
         table,
         {"schema", "name", "title", "outcome", "link", "predictors", "horizons", "pooling"}
-        | {"priors"},
+        | {"literature", "priors"},
         "",
         problems,
     )
@@ -234,8 +263,9 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
     predictors = _predictors(table.get("predictors"), problems)
     horizons = _horizons(table.get("horizons"), problems)
     pooling = _pooling(table.get("pooling"), problems)
+    literature = _literature(table.get("literature"), problems)
     priors = _priors(table.get("priors"), problems)
-    if problems or horizons is None or pooling is None:
+    if problems or horizons is None or pooling is None or literature is None:
         raise SpecificationError(f"{source}: " + "; ".join(problems) + ".")
     return ModelSpec(
         name=str(table["name"]),
@@ -245,6 +275,7 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
         predictors=predictors,
         horizons=horizons,
         pooling=pooling,
+        literature=literature,
         priors=priors,
     )
 
@@ -311,6 +342,20 @@ def _pooling(table: Any, problems: list[str]) -> Pooling | None:
         if not isinstance(value, bool):
             problems.append(f"[pooling] {key} is {value!r}; expected true or false")
     return Pooling(**table)
+
+
+def _literature(table: Any, problems: list[str]) -> Literature | None:
+    names = {field.name for field in dataclasses.fields(Literature)}
+    if not _check_keys(table, names, "literature", problems) or set(table) != names:
+        return None
+    for key, value in table.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        inside = number and 0.0 <= value <= 1.0 and (key != "error_correlation" or value < 1.0)
+        if not inside:
+            problems.append(f"[literature] {key} is {value!r}; expected a number from 0 to 1")
+    if problems:
+        return None
+    return Literature(**{key: float(value) for key, value in table.items()})
 
 
 def _priors(table: Any, problems: list[str]) -> dict[str, Prior]:

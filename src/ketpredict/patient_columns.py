@@ -299,5 +299,14 @@ def _numbers(cells: np.ndarray, *, words: bool) -> tuple[np.ndarray, list[int]]:
 def _labels(cells: np.ndarray) -> np.ndarray:
     """Return a column of labels as text, NaN where missing."""
     labels = np.empty(len(cells), dtype=object)
-    labels[:] = [read_label(cell) for cell in cells.tolist()]
+    texts: dict[str, Any] = {}  # labels repeat themselves, too
+    read = []
+    for cell in cells.tolist():
+        if not isinstance(cell, str):
+            read.append(read_label(cell))
+            continue
+        if cell not in texts:
+            texts[cell] = read_label(cell)
+        read.append(texts[cell])
+    labels[:] = read
     return labels

@@ -428,16 +428,16 @@ def test_summaries_of_the_wrong_kind(column, gives):
         ({"hours": [0, 24]}, "hours is 0; expected a number of hours"),
         ({"estimate": ["high", 1]}, "estimate is 'high'; expected a number. Correct it"),
         ({"cohort": [None, "x"]}, "cohort is missing; expected a name. Fill it in."),
-        ({"statistic": ["", "x"]}, "statistic is ''; expected a name. Correct it."),
+        ({"statistic": ["", "x"]}, "statistic is ''; expected one of pearson_r,"),
         ({"se": [0, None]}, "se is 0; expected a standard error above 0."),
         ({"p_value": ["<0.001", 1]}, "p_value is '<0.001'; expected a number from 0 to 1 (its <"),
         (
-            {"statistic": ["odds_ratio", "Pearson_r"], "estimate": [-1, 0.2]},
+            {"statistic": ["odds_ratio", "pearson_r"], "estimate": [-1, 0.2]},
             "estimate is -1, but statistic is 'odds_ratio'; expected a ratio above 0.",
         ),
         (
-            {"statistic": ["odds_ratio", "Pearson_r"], "estimate": [1, 1.2]},
-            "estimate is 1.2, but statistic is 'Pearson_r'; expected a correlation from -1 to 1.",
+            {"statistic": ["odds_ratio", "pearson_r"], "estimate": [1, 1.2]},
+            "estimate is 1.2, but statistic is 'pearson_r'; expected a correlation from -1 to 1.",
         ),
         (
             {"ci_low": [0.1, 1.0], "ci_high": [0.5, 2.0]},

@@ -303,6 +303,11 @@ def test_reference_scale_follows_from_the_facts() -> None:
         "bmi", "family_history_aud", "suicide_attempt_history", "bdnf", "shank3",
         "delta_sleep_ratio",
     ]  # fmt: skip
+    met = [59 / 71, 21 / 62]  # carriers of a Met allele: Taiwan, mostly European ancestry
+    genotype = table.loc["bdnf_val66met"]
+    assert float(genotype["centre"]) == pytest.approx(80 / 133, abs=0.005)
+    probits = [NormalDist().inv_cdf(share) for share in met]
+    assert float(genotype["between_trial_sd"]) == pytest.approx(stdev(probits), abs=0.1)
     log_variance = math.log(1 + (6.12 / 10.04) ** 2)
     bdnf = table.loc["bdnf"]
     assert float(bdnf["scale"]) == pytest.approx(math.sqrt(log_variance), abs=0.005)

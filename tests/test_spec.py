@@ -121,7 +121,7 @@ def test_one_message_lists_every_problem(table):
     text = message(table, source="mine.toml")
     assert text.startswith("mine.toml: ")
     for part in (
-        "schema is 1; this version reads schema 2",
+        "schema is 1; this version reads schema 3",
         "link is 'cloglog'; expected 'probit' or 'logit'",
         "unknown key 'colour' (known: ",
         "key 'title' is missing",

@@ -319,28 +319,26 @@ def _from_words(row: Mapping[str, Any], freedom: float) -> Term | str:
     direction, error = _direction(row), _fisher_error(freedom)
     factor, more = _dichotomised(row)
     doubt = _positive(row)
-    known = {"standard_error": error, "attenuation": factor}
+    term = Term(CORRELATION, standard_error=error, attenuation=factor)
     if 0.0 < p_value < 1.0 and relation == "=":
         t = _t_of_p(p_value, freedom)
         value = math.atanh(t / math.sqrt(t * t + freedom))
         positive = 0.5 if direction not in (1, -1) else 1.0
         value = -value if direction == -1 else value
         words = "exact p without a sign: both" if positive < 1.0 else "exact p with its direction"
-        return Term(CORRELATION, value, positive=positive, method=words + more, **known)
+        return dataclasses.replace(term, statistic=value, positive=positive, method=words + more)
     level = p_value if 0.0 < p_value < 1.0 else _LEVEL
     bound = float(ndtri(1.0 - level / 2.0)) * error
     if direction == 0 or relation in (">", ">="):
-        return Term(
-            CORRELATION, lower=-bound, upper=bound,
-            method=f"not significant at {level:g}: |z| below its critical value" + more, **known,
-        )  # fmt: skip
+        words = f"not significant at {level:g}: |z| below its critical value" + more
+        return dataclasses.replace(term, lower=-bound, upper=bound, method=words)
     if direction is None and math.isnan(doubt):
         doubt = 0.5
     positive = 1.0 if math.isnan(doubt) else doubt
     words = f"significant at {level:g}: beyond the critical value" + more
     if direction == -1:
-        return Term(CORRELATION, upper=-bound, positive=positive, method=words, **known)
-    return Term(CORRELATION, lower=bound, positive=positive, method=words, **known)
+        return dataclasses.replace(term, upper=-bound, positive=positive, method=words)
+    return dataclasses.replace(term, lower=bound, positive=positive, method=words)
 
 
 def _from_ratio(row: Mapping[str, Any], predictor: Predictor, link: str) -> Term | str:

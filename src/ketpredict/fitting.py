@@ -25,6 +25,7 @@ from ketpredict.parameter_dims import coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
+from ketpredict.published_effects import effect_messages
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
@@ -58,7 +59,9 @@ def prepare(
     Bad data fail here, before anything is compiled.
     """
     used = select_horizons(evidence, spec.horizons)
-    return encode(spec, used, references), used
+    design = encode(spec, used, references)
+    messages = (*used.messages, *effect_messages(design.effect_fates))
+    return design, dataclasses.replace(used, messages=messages)
 
 
 def fit(
@@ -80,6 +83,19 @@ def fit(
     diagnostics = diagnose(tree)
     report_convergence(diagnostics.problems, strict=strict)
     return _collect(design, evidence, settings, tree, diagnostics)
+
+
+def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return draws of a design for a comparison: posterior and sampler statistics, nothing kept.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The chains did not converge.
+    """
+    tree = _draw(design, settings)
+    report_convergence(diagnose(tree).problems, strict=False)
+    return tree
 
 
 def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:

@@ -190,7 +190,8 @@ def _masked_inverse(covariance: Any, adjusted: np.ndarray) -> Any:
     """
     both = adjusted[:, :, None] * adjusted[:, None, :]
     rest = np.eye(adjusted.shape[1]) * (1.0 - adjusted)[:, None, :]
-    return pt.linalg.inv(both * covariance[None] + rest) - rest
+    inverse: Any = pt.linalg.inv(both * covariance[None] + rest)
+    return inverse - rest
 
 
 def _graded(design: Design, rows: np.ndarray, implied: Any, error: Any) -> Any:
@@ -209,7 +210,8 @@ def _graded(design: Design, rows: np.ndarray, implied: Any, error: Any) -> Any:
             if not one_sign:
                 weight = effects.positive[rows[here]]
                 other = _of_sign(design, rows[here], middle[here], spread[here], -1.0)
-                own = pt.logaddexp(np.log(weight) + own, np.log1p(-weight) + other)
+                both = pt.stack([np.log(weight) + own, np.log1p(-weight) + other])
+                own = pt.special.logsumexp(both, axis=0)
             result = pt.set_subtensor(result[here], own)
     return result
 

@@ -18,12 +18,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ketpredict.tables import write_atomically
-from ketpredict.wording import arm_words, percent, percent_range, population_words, trial_words
+from ketpredict.wording import (
+    arm_words,
+    percent,
+    percent_range,
+    population_words,
+    trial_words,
+)
 
 ACTIVE, CONTROL, QUIET = "#0072B2", "#D55E00", "#6E6E6E"
 _ROW_INCHES = 0.27
 _FOREST_COLUMNS = (1.03, 1.235, 1.445, 1.56, 1.695)
 _CHECK_COLUMNS = (1.03, 1.32, 1.52)
+_LITERATURE_COLUMNS = (1.06, 1.22, 1.42, 1.68)
 _CONTROL_WORDS = ("saline", "placebo", "midazolam")
 _DOTS_PER_INCH = 130
 
@@ -268,3 +275,65 @@ def _colour(arm: str) -> str:
 
 def _marker(arm: str) -> str:
     return "s" if _is_control(arm) else "o"
+
+
+def literature_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
+    """Return each slope with and without the published effects, and what these are worth.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``slopes`` of :func:`ketpredict.literature.literature`.
+    prob : float
+        Probability content of the table's intervals, for the caption.
+    """
+    height = 0.62 * len(table) + 2.6
+    figure = Figure(figsize=(11.0, height))
+    axes = figure.add_axes((0.3, 1.45 / height, 0.33, (height - 2.35) / height))
+    for position, row in enumerate(table.to_dict("records"), start=1):
+        _text(axes, -0.88, position, "\n".join(textwrap.wrap(str(row["label"]), 40)))
+        for ending, offset, colour, marker in (
+            ("_without", 0.17, CONTROL, "s"),
+            ("", -0.17, ACTIVE, "o"),
+        ):
+            y = position + offset
+            axes.hlines(y, row[f"lower{ending}"], row[f"upper{ending}"], color=colour, linewidth=2)
+            axes.plot(row[f"slope{ending}"], y, marker, color=colour, markersize=6)
+        low, high = row["effective_lower"], row["effective_upper"]
+        patients = f"{row['effective_patients']:.0f} ({low:.0f} to {high:.0f})"
+        cells = (
+            f"{row['effects']}",
+            f"{row['patients']}",
+            patients,
+            f"{row['sensitivity']:.2f}",
+        )
+        for x, words in zip(_LITERATURE_COLUMNS, cells, strict=True):
+            _text(axes, x, position, words)
+    headings = ("Effects", "Patients\nbehind", "Worth\n(patients)", "Sensi-\ntivity")
+    for x, words in zip(_LITERATURE_COLUMNS, headings, strict=True):
+        _text(axes, x, 0.15, words, weight="bold")
+    axes.axvline(0.0, color=QUIET, linewidth=0.8)
+    axes.set_ylim(len(table) + 0.6, 0.45)
+    axes.set_yticks([])
+    axes.set_xlabel("Slope under ketamine (latent SDs for one reference step)", fontsize=10)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    figure.suptitle(
+        "What the literature did", x=0.02, y=1 - 0.25 / height, ha="left", weight="bold"
+    )
+    _caption(figure, height, _literature_caption(prob))
+    return figure
+
+
+def _literature_caption(prob: float) -> list[Any]:
+    words = (
+        f"Lines: {100 * prob:g} % intervals. Patients behind: of each cohort once. Worth: how many "
+        "patients with every predictor known carry as much information on the slope (and its "
+        "interval). Sensitivity: power-scaling, above "
+        "0.05 the literature matters. A good one: blue inside orange, and no slope that many small "
+        "unreplicated reports push far from zero. For research; not for treatment decisions."
+    )
+    marks = [("o", ACTIVE, "with published effects"), ("s", CONTROL, "without")]
+    return [words, marks]

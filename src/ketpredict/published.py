@@ -27,9 +27,14 @@ REBUILD = "uv run python scripts/build_published.py"
 SEED = 20_260_101
 """Any number would do; it is fixed so that the same machine builds the same fit."""
 
-_KEPT_GROUPS = ("posterior", "prior", "posterior_predictive", "observed_data", "constant_data")
-# The same numbers stand in trial_mean and in predictor_covariance.
-_REPEATED = ("trial_mean_reported", "predictor_cholesky")
+_OF_DRAWS = ("posterior", "posterior_predictive", "log_likelihood")
+_KEPT_GROUPS = (*_OF_DRAWS, "prior", "observed_data", "constant_data")
+# The first two repeat trial_mean and predictor_covariance. Of the pointwise log likelihoods those
+# of published effects are read after a fit (what one effect did), those of outcomes are not.
+_LEFT_OUT = {
+    "posterior": ("trial_mean_reported", "predictor_cholesky"),
+    "log_likelihood": ("responders",),
+}
 _PRIOR_DRAWS = 1000
 _MOST_DIFFERENCE = 1e-6
 _EXAMPLES: dict[str, list[Any]] = {
@@ -144,7 +149,7 @@ def build_published(
         "seed": seed,
         "draws_before_thinning": whole.n_draws,
         "diagnostics_of": f"all {whole.n_draws} draws, before thinning",
-        "left_out": list(_REPEATED),
+        "left_out": {group: list(names) for group, names in _LEFT_OUT.items()},
     }
     return shippable(whole, kept_draws, facts).save(path)
 
@@ -167,12 +172,14 @@ def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Po
     place = every * draws // len(every)
     groups: dict[str, dict[str, np.ndarray]] = {}
     for group in (name for name in _KEPT_GROUPS if name in whole.groups):
-        variables = {n: v for n, v in whole.groups[group].items() if n not in _REPEATED}
-        if group.startswith("posterior"):
+        left_out = _LEFT_OUT.get(group, ())
+        variables = {n: v for n, v in whole.groups[group].items() if n not in left_out}
+        if group in _OF_DRAWS:
             variables = {name: values[:, place] for name, values in variables.items()}
         elif group == "prior":
             variables = {name: values[:, :_PRIOR_DRAWS] for name, values in variables.items()}
-        groups[group] = variables
+        if variables:
+            groups[group] = variables
     thinned = dataclasses.replace(
         whole,
         groups=groups,
@@ -194,7 +201,7 @@ def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Po
 
 
 def _is_draw(group: str, values: np.ndarray) -> bool:
-    return group in ("posterior", "prior") and values.dtype.kind == "f"
+    return group in (*_OF_DRAWS, "prior") and values.dtype.kind == "f"
 
 
 def _as_read(groups: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:

@@ -127,21 +127,27 @@ def encode_effects(
     fates : list of dict
         For each row: ``row``, ``cohort``, ``predictor``, ``hours``, ``n``, ``statistic``,
         ``used`` and ``why`` (the conversion, or the reason why it does not enter), ``power``,
-        ``citation``.
+        ``citation``, ``twice`` and ``shared`` (its patients are, or may be, in the fit already).
     """
     rows = [dict(zip(table.columns, values, strict=True)) for values in table.to_numpy(object)]
     found: list[tuple[dict[str, Any], Term]] = []
     fates = [_fate(number, row) for number, row in enumerate(rows)]
     names = [predictor.name for predictor in predictors]
     for row, fate in zip(rows, fates, strict=True):
-        reason = _reason(row, names, participants)
-        if reason is None:
-            k = names.index(row["predictor"])
-            term = convert(row, predictors[k], int(_adjusted(row, names).sum()), spec.link)
-            if isinstance(term, str):
-                reason = term
+        reason = _reason(row, names)
+        same = {_given(row, "trial"), _given(row, "cohort")} & set(participants["trial"])
+        if reason is None and same:
+            reason = (
+                f"its patients (trial {', '.join(sorted(same))}) stand in the table of patients"
+            )
+            fate["twice"] = True
         if reason is not None:
-            fate |= {"used": False, "why": reason}
+            fate["why"] = reason
+            continue
+        k = names.index(row["predictor"])
+        term = convert(row, predictors[k], int(_adjusted(row, names).sum()), spec.link)
+        if isinstance(term, str):
+            fate["why"] = term
             continue
         row["_fate"] = fate
         found.append((row, term))
@@ -172,6 +178,24 @@ def no_effects(n_predictors: int, n_populations: int) -> Effects:
     )
 
 
+def effect_messages(fates: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return what to say of effects whose patients the fit has, or may have, already."""
+    twice = sorted({f"{fate['cohort']} ({fate['predictor']})" for fate in fates if fate["twice"]})
+    shared = sorted({f"{fate['cohort']} ({fate['predictor']})" for fate in fates if fate["shared"]})
+    messages = []
+    if twice:
+        messages.append(
+            f"Published effects left out, since their patients stand in the table of patients: "
+            f"{', '.join(twice)}."
+        )
+    if shared:
+        messages.append(
+            f"Published effects discounted, since they may share patients with the table of "
+            f"patients: {', '.join(shared)}."
+        )
+    return tuple(messages)
+
+
 _NUMBERS = (
     "distance", "statistic", "standard_error", "lower", "upper", "attenuation", "gain",
     "quantile", "step", "positive", "power", "shared", "on_sd_scale",
@@ -191,19 +215,15 @@ def _fate(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("hours", "n"):
         value = row.get(name)
         entry[name] = None if value is None or value != value else float(value)
-    return entry | {"used": False, "why": "", "power": None}
+    return entry | {"used": False, "why": "", "power": None, "twice": False, "shared": False}
 
 
-def _reason(row: Mapping[str, Any], names: Sequence[str], participants: pd.DataFrame) -> str | None:
+def _reason(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """Return why a row cannot enter, or None."""
     if _given(row, "use") == "carry":
         return f"{_given(row, 'reason_code')}: {_given(row, 'reason')}"
     if row["predictor"] not in names:
         return f"predictor '{row['predictor']}' is not in the model"
-    trials = set(participants["trial"])
-    same = {_given(row, "trial"), _given(row, "cohort")} & trials
-    if same:
-        return f"its patients (trial {', '.join(sorted(same))}) stand in the table of patients"
     return None
 
 
@@ -250,6 +270,7 @@ def _powers(
         shared = listed & _measured(participants, row["predictor"])
         if shared and literature.overlap_power < 1.0:
             power *= literature.overlap_power
+            row["_fate"]["shared"] = True
             words += f"; may share patients of {', '.join(sorted(shared))}"
             words += f", to the power {literature.overlap_power:g}"
         powers.append((power, words))

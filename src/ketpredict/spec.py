@@ -249,13 +249,7 @@ def parse_spec(table: dict[str, Any], *, source: str = "specification") -> Model
         Lists every unknown key, missing key and impossible value of the table.
     """
     problems: list[str] = []
-    _check_keys(
-        table,
-        {"schema", "name", "title", "outcome", "link", "predictors", "horizons", "pooling"}
-        | {"literature", "priors"},
-        "",
-        problems,
-    )
+    _check_keys(table, {"schema", *(f.name for f in dataclasses.fields(ModelSpec))}, "", problems)
     if table.get("schema") != SCHEMA:
         problems.append(f"schema is {table.get('schema')!r}; this version reads schema {SCHEMA}")
     if table.get("link") not in LINKS:
@@ -350,11 +344,9 @@ def _literature(table: Any, problems: list[str]) -> Literature | None:
         return None
     for key, value in table.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        inside = number and 0.0 <= value <= 1.0 and (key != "error_correlation" or value < 1.0)
-        if not inside:
+        if not (number and 0.0 <= value <= 1.0 and (key != "error_correlation" or value < 1.0)):
             problems.append(f"[literature] {key} is {value!r}; expected a number from 0 to 1")
-    if problems:
-        return None
+            return None
     return Literature(**{key: float(value) for key, value in table.items()})
 
 

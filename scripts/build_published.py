@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tune", type=int, default=1500, help="tuning steps of each chain")
     parser.add_argument("--target-accept", type=float, default=0.95, help="as for a fit")
     parser.add_argument("--seed", type=int, default=SEED, help="same seed, same fit")
-    parser.add_argument("--kept-draws", type=int, default=2400, help="draws in the file, in all")
+    parser.add_argument("--kept-draws", type=int, default=2000, help="draws in the file, in all")
     options = parser.parse_args(arguments)
     if options.check:
         problems = published_problems(options.output)

@@ -36,6 +36,10 @@ _LEFT_OUT = {
     "log_likelihood": ("responders",),
 }
 _PRIOR_DRAWS = 1000
+# Significant bits that are kept: shorter numbers make a smaller file. Of the prior only variances
+# are read.
+_BITS = {"prior": 10}
+_MOST_BITS = 20
 _MOST_DIFFERENCE = 1e-6
 _EXAMPLES: dict[str, list[Any]] = {
     "population": ["unipolar_depression", "bipolar_depression", None, "unipolar_depression"],
@@ -97,13 +101,13 @@ def build_published(
     cores: int | None = None,
     target_accept: float = 0.95,
     seed: int = SEED,
-    kept_draws: int = 2400,
+    kept_draws: int = 2000,
     progressbar: bool = False,
 ) -> Path:
     """Fit the published model to the published evidence and write the fit that is shipped.
 
-    Draws are thinned evenly and kept in single precision, with what prediction, ``check`` and the
-    tables read. The diagnostics in the file are those of the full fit.
+    Draws are thinned evenly and rounded to 20 bits, with what prediction, ``check`` and the tables
+    read. The diagnostics in the file are those of the full fit.
 
     Parameters
     ----------
@@ -124,7 +128,7 @@ def build_published(
     ConvergenceError
         The chains did not converge; nothing is written.
     KetpredictError
-        Single precision moves a prediction by more than 1e-6; nothing is written.
+        Rounding moves a prediction by more than 1e-6; nothing is written.
     """
     from ketpredict.evidence import load_evidence
     from ketpredict.fitting import SamplerSettings, fit, prepare
@@ -155,7 +159,7 @@ def build_published(
 
 
 def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Posterior:
-    """Return a fit thinned, in single precision and without what nothing after a fit reads.
+    """Return a fit thinned, rounded to single precision, without what nothing after it reads.
 
     Parameters
     ----------
@@ -165,7 +169,7 @@ def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Po
     Raises
     ------
     KetpredictError
-        Single precision moves a prediction by more than 1e-6.
+        Rounding moves a prediction by more than 1e-6.
     """
     chains, draws = whole.groups["posterior"]["intercept"].shape[:2]
     every = np.arange(min(draws, -(-kept_draws // chains)))
@@ -180,18 +184,16 @@ def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Po
             variables = {name: values[:, :_PRIOR_DRAWS] for name, values in variables.items()}
         if variables:
             groups[group] = variables
+    made = {**facts, "draws": int(chains * len(every)), "significant_bits": _MOST_BITS}
+    estimator = {"model": PUBLISHED, "evidence": PUBLISHED}
     thinned = dataclasses.replace(
-        whole,
-        groups=groups,
-        facts={
-            **whole.facts,
-            "published": {**facts, "draws": int(chains * len(every)), "precision": "single"},
-            "estimator": {"model": PUBLISHED, "evidence": PUBLISHED},
-        },
+        whole, groups=groups, facts={**whole.facts, "published": made, "estimator": estimator}
     )
     single = {
         group: {
-            name: values.astype(np.float32) if _is_draw(group, values) else values
+            name: _rounded(values, _BITS.get(group, _MOST_BITS))
+            if _is_draw(group, values)
+            else values
             for name, values in variables.items()
         }
         for group, variables in groups.items()
@@ -202,6 +204,12 @@ def shippable(whole: Posterior, kept_draws: int, facts: Mapping[str, Any]) -> Po
 
 def _is_draw(group: str, values: np.ndarray) -> bool:
     return group in (*_OF_DRAWS, "prior") and values.dtype.kind == "f"
+
+
+def _rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return numbers rounded to so many significant bits, in single precision."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent).astype(np.float32)
 
 
 def _as_read(groups: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
@@ -225,8 +233,8 @@ def _check_precision(double: Posterior, single: Posterior) -> None:
     )
     if not worst <= _MOST_DIFFERENCE:
         raise KetpredictError(
-            f"Single precision moves a prediction by {worst:.1e}, more than {_MOST_DIFFERENCE:g}; "
-            "the fit was not written. Keep double precision in ketpredict.published."
+            f"Rounding moves a prediction by {worst:.1e}, more than {_MOST_DIFFERENCE:g}; the fit "
+            "was not written. Keep more bits in ketpredict.published."
         )
 
 

@@ -257,16 +257,20 @@ def _spline_of(count: int, stride: int) -> np.ndarray:
     each. Written out here: SciPy's takes half a second to import.
     """
     step = stride * _FINE_STEP
-    place = np.arange(1, count - 1)
-    left, right = np.zeros((count, count)), np.zeros((count, count))
-    for distance, weight, difference in ((-1, 1.0, 1.0), (0, 4.0, -2.0), (1, 1.0, 1.0)):
-        left[place, place + distance] = weight
-        right[place, place + distance] = 6.0 * difference / step**2
-    left[0, :3], left[-1, -3:] = (1.0, -2.0, 1.0), (1.0, -2.0, 1.0)
-    curvature = np.linalg.solve(left, right)
+    value = np.eye(count)
+    # Curvatures solve a tridiagonal system (1, 4, 1); one cubic over two pieces gives both ends.
+    right = 6.0 * (value[:-2] - 2.0 * value[1:-1] + value[2:]) / step**2
+    curvature, share = np.zeros((count, count)), np.zeros(count)
+    curvature[1], curvature[-2] = right[0] / 6.0, right[-1] / 6.0
+    for i in range(2, count - 2):
+        share[i] = 1.0 / (4.0 - share[i - 1])
+        curvature[i] = (right[i - 1] - curvature[i - 1]) * share[i]
+    for i in range(count - 3, 1, -1):
+        curvature[i] -= share[i] * curvature[i + 1]
+    curvature[0] = 2.0 * curvature[1] - curvature[2]
+    curvature[-1] = 2.0 * curvature[-2] - curvature[-3]
     piece = np.minimum(np.arange(len(_FINE)) // stride, count - 2)
     part = (np.arange(len(_FINE)) / stride - piece)[:, None]
-    value = np.eye(count)
     bend = (1.0 - part) ** 3 - (1.0 - part), part**3 - part
     return np.asarray(
         (1.0 - part) * value[piece]

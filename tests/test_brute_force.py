@@ -24,6 +24,7 @@ import handmade
 from ketpredict.design import Design, People, Units
 from ketpredict.posterior import Posterior
 from ketpredict.predict import response_draws
+from ketpredict.published_effects import no_effects
 from ketpredict.unit_outcome import unit_probability
 from ketpredict.unseen_arms import unseen_arm_log_likelihood
 
@@ -387,6 +388,10 @@ def arm_design(fit: Posterior, row: dict[str, Any]) -> Design:
         people_pattern_row=nobody,
         people_pattern_value=np.zeros((0, 0)),
         trial_values=fit.trial_values,
+        effects=no_effects(count, len(fit.coords["population"])),
+        effect_labels=(),
+        effect_groups=(),
+        effect_fates=(),
     )
 
 

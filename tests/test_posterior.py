@@ -77,8 +77,8 @@ def test_what_a_model_or_a_prior_does_not_have_is_empty_or_zero():
 
 
 def test_a_file_of_an_earlier_format_says_so(saved, monkeypatch):
-    monkeypatch.setattr("ketpredict.posterior.FORMAT", 3)
-    with pytest.raises(kp.SavedFitError, match="has format 2; this version of ketpredict reads"):
+    monkeypatch.setattr("ketpredict.posterior.FORMAT", 4)
+    with pytest.raises(kp.SavedFitError, match="has format 3; this version of ketpredict reads"):
         load_posterior(saved)
 
 

@@ -97,6 +97,7 @@ def handmade_posterior(seed: int = 1, chains: int = 2, draws: int = 16) -> Poste
             "diagnostics": {"problems": []},
             "provenance": {"versions": {}},
             "messages": [],
+            "effects": [],
             "estimator": {},
         },
     )

@@ -209,6 +209,36 @@ def check(
 
 
 @app.command()
+def literature(
+    fit: FitFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the picture to.")] = None,
+    prob: Prob = 0.9,
+) -> None:
+    """Say what the published predictor effects did to a fit: samples once more, without them."""
+    _check_prob(prob)
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    if output is not None:
+        _make_folder(output)
+    from ketpredict.literature import literature as compare
+
+    found = compare(posterior, prob)
+    written = None
+    if output is not None:
+        from ketpredict.plots import literature_plot, save_figure
+
+        written = save_figure(literature_plot(found.slopes, prob), output / "literature.png")
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(found.as_table(), indent=2, allow_nan=False))
+    else:
+        _print_literature(found, written)
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("ketpredict-demo"),
     seed: Seed = 1,
@@ -342,3 +372,20 @@ def _print_check(result: Any, written: Path | None) -> None:
         console.print(f"[bold]{gate.name}: {mark}.[/bold] {gate.detail}")
     if written is not None:
         console.print(f"Written: {written}", soft_wrap=True)
+
+
+def _print_literature(found: Any, written: Path | None) -> None:
+    from ketpredict.printing import effects_print, literature_print
+    from ketpredict.wording import RESEARCH_ONLY
+
+    console = _console()
+    console.print(f"Slopes under ketamine with {100 * found.prob:g} % intervals (latent scale):")
+    console.print(literature_print(found.slopes))
+    console.print("Each published effect: how far it moves the slope of its predictor.")
+    console.print(effects_print(found.effects))
+    console.print("† importance sampling fails here (k above 0.7): take the number as a hint.")
+    used = int(found.fates["used"].sum())
+    console.print(f"{used} of {len(found.fates)} rows of the associations enter.")
+    if written is not None:
+        console.print(f"Written: {written}", soft_wrap=True)
+    console.print(RESEARCH_ONLY)

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from ketpredict.checks import check_fit
 from ketpredict.classifier import KetamineResponseClassifier
-from ketpredict.evidence import Evidence, load_evidence, select_horizons
+from ketpredict.evidence import Evidence, load_evidence
+from ketpredict.fitting import prepare
 from ketpredict.plots import forest_plot, predictive_plot, save_figure
 from ketpredict.posterior import Posterior
+from ketpredict.predictors import load_predictors
 from ketpredict.printing import (
     extrapolation_notes_print,
     left_aligned,
@@ -51,8 +53,8 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
 LEFT_OUT = (
     "A crossover patient gives one row per period; the rows of one patient are treated as "
     "independent given the trial, so intervals are slightly off (the two rows correlate).",
-    "Published predictor effects (associations) are carried with the evidence and not fitted: what "
-    "is said about a predictor rests on trials that report it patient by patient or arm by arm.",
+    "Published predictor effects enter as summary statistics, with heterogeneity between studies "
+    "and a discount where one cohort alone reports; what was never published is not corrected for.",
     "Continuous predictors are taken as normal within a trial (biomarkers on their log scale), "
     "with one covariance for all trials.",
     "Percent improvement of patients enters as responder or not.",
@@ -77,8 +79,8 @@ def run_demo(folder: Path, console: Console, **settings: Any) -> Posterior:
         The fit.
     """
     evidence = load_evidence()
-    used = select_horizons(evidence, load_spec("published").horizons)
-    _say_what_goes_in(console, evidence, used)
+    design, used = prepare(load_spec("published"), evidence, load_predictors())
+    _say_what_goes_in(console, evidence, used, len(design.effects))
     classifier = KetamineResponseClassifier(evidence=evidence, **settings).fit()
     posterior = classifier.fit_
     check = check_fit(posterior, PROB)
@@ -99,7 +101,7 @@ def run_demo(folder: Path, console: Console, **settings: Any) -> Posterior:
     return posterior
 
 
-def _say_what_goes_in(console: Console, evidence: Evidence, used: Evidence) -> None:
+def _say_what_goes_in(console: Console, evidence: Evidence, used: Evidence, effects: int) -> None:
     patients, arms = used.participants, used.arms
     observed = patients[patients["response"].notna()]
     trials = set(arms["trial"]) | set(observed["trial"])
@@ -109,7 +111,8 @@ def _say_what_goes_in(console: Console, evidence: Evidence, used: Evidence) -> N
         f"{arms['n'].sum():.0f} people, and {counted(observed['participant'].nunique(), 'patient')}"
         f" given one by one in {len(observed)} periods (one openly licensed crossover trial). A "
         "person of a published crossover trial stands in both of its arms. "
-        f"{counted(len(evidence.associations), 'published predictor effect')} carried, not fitted."
+        f"{effects} of {counted(len(evidence.associations), 'published predictor effect')} enter "
+        "too; the others carry the reason why not."
     )
     printed = new_table("Population", "Trials", "Single\npatients", "their\nperiods",
                         "In\narms", "Outcome (trials)")  # fmt: skip
@@ -158,13 +161,14 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
     console.print("\n[bold]Predictors: slope under ketamine[/bold]")
     console.print(
         "Latent scale, where a patient's own variation has SD 1: a slope of 0.25 moves 50 % to "
-        "60 %. No predictor here is clinically validated. Where no trial reports a predictor the "
-        "slope is a guess: a prior's share other than 100 % then reflects how much trials vary in "
-        "general, not data on that predictor."
+        "60 %. No predictor here is clinically validated. Trials report a predictor patient by "
+        "patient or arm by arm; published effects are statistics such as correlations. Where there "
+        "is neither the slope is a guess, and a prior's share other than 100 % then reflects how "
+        "much trials vary in general. `ketpredict literature` says what the effects did."
     )
     printed = new_table(
         "Predictor", "for", "Slope", f"{100 * PROB:g} % interval", "above\nzero", "Trials",
-        "Prior's\nshare", numbers_from=2,
+        "Effects", "Prior's\nshare", numbers_from=2,
     )  # fmt: skip
     for row in slope_table(posterior, PROB).to_dict("records"):
         printed.add_row(
@@ -174,6 +178,7 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
             f"{signed(row['lower'])} to {signed(row['upper'])}",
             percent(row["positive"]),
             f"{row['trials'] or 'none'}",
+            f"{row['effects'] or 'none'}",
             percent(row["prior_share"]),
         )
     console.print(printed)

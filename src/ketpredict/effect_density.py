@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from scipy.special import gammaln, log_ndtr, ndtr
+from scipy.special import gammaln, log_ndtr, logsumexp, ndtr
 
 from ketpredict.association import pair_probability
 from ketpredict.conversions import COEFFICIENT, CORRELATION, COUNTS, LOG_RISK_RATIO
@@ -19,6 +20,8 @@ from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+_NODES = 15
+_LEVELS = np.linspace(-3.0, 3.0, 61)
 
 
 def group_spread(design: Design, effect_scale: np.ndarray, slope_scale: np.ndarray) -> np.ndarray:
@@ -112,21 +115,26 @@ def implied_effects(parameters: Mapping[str, np.ndarray], design: Design) -> np.
     ndarray of shape (draw, effect)
         Of counts: the latent distance of the two groups in units of their nodes.
     """
-    effects, unit = design.effects, link_variance(design.spec.link)
-    slopes = cohort_slopes(parameters, design)
+    effects, slopes = design.effects, cohort_slopes(parameters, design)
     covariance = predictor_covariance(parameters, design)
     result = np.empty(slopes.shape[:2])
     for i in range(len(effects)):
-        known = np.flatnonzero(effects.adjusted[i])
-        own, k = int(np.flatnonzero(known == effects.predictor_idx[i])[0]), effects.predictor_idx[i]
-        slope, inside = slopes[:, i], covariance[:, known[:, None], known[None, :]]
-        with_latent = np.einsum("dab,db->da", covariance, slope)
-        coefficient = np.linalg.solve(inside, with_latent[:, known, None])[..., 0]
-        total = unit + np.einsum("da,da->d", slope, with_latent)
-        rest = total - np.einsum("da,da->d", with_latent[:, known], coefficient)
-        sd = np.sqrt(covariance[:, k, k])
-        result[:, i] = _compared(design, i, coefficient[:, own], inside, own, total, rest, sd)
+        result[:, i] = _implied_one(design, i, slopes[:, i], covariance)
     return result
+
+
+def _implied_one(design: Design, i: int, slope: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return what one effect is compared with, given the slopes of its cohort, (draw,)."""
+    effects, unit = design.effects, link_variance(design.spec.link)
+    known, k = np.flatnonzero(effects.adjusted[i]), effects.predictor_idx[i]
+    own = int(np.flatnonzero(known == k)[0])
+    inside = covariance[:, known[:, None], known[None, :]]
+    with_latent = np.einsum("dab,db->da", covariance, slope)
+    coefficient = np.linalg.solve(inside, with_latent[:, known, None])[..., 0]
+    total = unit + np.einsum("da,da->d", slope, with_latent)
+    rest = total - np.einsum("da,da->d", with_latent[:, known], coefficient)
+    sd = np.sqrt(covariance[:, k, k])
+    return _compared(design, i, coefficient[:, own], inside, own, total, rest, sd)
 
 
 def _compared(
@@ -180,13 +188,74 @@ def effect_log_likelihood(parameters: Mapping[str, np.ndarray], design: Design) 
             level = parameters["effect_level"][:, levels.index(i)]
             result[:, i] = _counted(design, i, implied[:, i], level)
             continue
-        middle = implied[:, i]
-        if effects.shared[i] > 0:
-            place = list(effects.repeated_groups).index(effects.group_idx[i])
-            factor = effects.standard_error[i] * np.sqrt(effects.shared[i])
-            middle = middle + factor * parameters["effect_error"][:, place]
-        result[:, i] = _graded(design, i, middle)
+        result[:, i] = _graded(design, i, implied[:, i] + _shared_error(parameters, design, i))
     return np.asarray(effects.power * result)
+
+
+def own_log_likelihood(parameters: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+    """Return the log likelihood of each effect, averaged over what no other effect speaks of.
+
+    That is the deviation of its horizon, the deviation of its cohort if it is the only effect of
+    it, and the level of counts: weights that leave one effect out would otherwise rest on values
+    that only this effect supports.
+
+    Returns
+    -------
+    ndarray of shape (draw, effect)
+        To the power that each counts with.
+    """
+    effects, slopes = design.effects, cohort_slopes(parameters, design)
+    covariance = predictor_covariance(parameters, design)
+    spread = group_spread(design, parameters["effect_scale"], parameters["slope_scale"])
+    size = np.bincount(effects.group_idx)
+    node, weight = np.polynomial.hermite_e.hermegauss(_NODES)
+    result = np.empty(slopes.shape[:2])
+    for i in range(len(effects)):
+        k, g = effects.predictor_idx[i], effects.group_idx[i]
+        variance = horizon_variance(parameters, design)[:, i]
+        centre = slopes[:, i].copy()
+        if i in effects.apart:
+            centre[:, k] -= parameters["effect_horizon"][:, list(effects.apart).index(i)]
+        if size[g] == 1:
+            centre[:, k] -= parameters["effect_deviation"][:, g]
+            variance = variance + spread[:, g] ** 2
+        parts = np.empty((_NODES, len(slopes)))
+        for j in range(_NODES):
+            here = centre.copy()
+            here[:, k] += np.sqrt(variance) * node[j]
+            implied = _implied_one(design, i, here, covariance)
+            parts[j] = effects.power[i] * _own_density(parameters, design, i, implied)
+        result[:, i] = logsumexp(parts, axis=0, b=weight[:, None] / weight.sum())
+    return result
+
+
+def horizon_variance(parameters: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
+    """Return the variance of each effect's horizon deviation, (draw, effect)."""
+    effects = design.effects
+    if not len(effects.apart):
+        return np.zeros((len(parameters["effect_deviation"]), len(effects)))
+    place = effects.distance * slope_unit(design)[effects.predictor_idx]
+    return np.asarray((parameters["effect_horizon_scale"][:, None] * place) ** 2)
+
+
+def _own_density(
+    parameters: Mapping[str, np.ndarray], design: Design, i: int, implied: np.ndarray
+) -> np.ndarray:
+    if design.effects.kind[i] != COUNTS:
+        return _graded(design, i, implied + _shared_error(parameters, design, i))
+    weight = np.exp(-0.5 * _LEVELS**2)
+    parts = [_counted(design, i, implied, np.full(len(implied), level)) for level in _LEVELS]
+    return np.asarray(logsumexp(parts, axis=0, b=(weight / weight.sum())[:, None]))
+
+
+def _shared_error(parameters: Mapping[str, np.ndarray], design: Design, i: int) -> Any:
+    """Return the part of an effect's error that the horizons of its cohort have in common."""
+    effects = design.effects
+    if effects.shared[i] == 0:
+        return 0.0
+    place = list(effects.repeated_groups).index(effects.group_idx[i])
+    factor = effects.standard_error[i] * np.sqrt(effects.shared[i])
+    return factor * parameters["effect_error"][:, place]
 
 
 def _graded(design: Design, i: int, middle: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from scipy.special import ndtr
 
 from ketpredict.conversions import COUNTS
 from ketpredict.design import Design
-from ketpredict.effect_density import group_spread, implied_effects, slope_unit
+from ketpredict.effect_density import group_spread, horizon_variance, implied_effects
 from ketpredict.marginal import reference_variance
 
 _STEP = 1e-4
@@ -64,7 +64,7 @@ def effective_patients(parameters: Mapping[str, np.ndarray], design: Design) -> 
         np.fill_diagonal(shared, 1.0)
         covariance = shared * error[:, :, None] * error[:, None, :]
         covariance = covariance + same * (spread[:, effects.group_idx[here]] ** 2)[:, :, None]
-        horizon = _horizon_variance(parameters, design)[:, here]
+        horizon = horizon_variance(parameters, design)[:, here]
         covariance[:, np.arange(len(here)), np.arange(len(here))] += horizon
         ones = np.ones((len(implied), len(here), 1))
         total = np.linalg.solve(covariance, ones)[..., 0].sum(axis=1)
@@ -74,15 +74,6 @@ def effective_patients(parameters: Mapping[str, np.ndarray], design: Design) -> 
 
 def _spreads(parameters: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
     return group_spread(design, parameters["effect_scale"], parameters["slope_scale"])
-
-
-def _horizon_variance(parameters: Mapping[str, np.ndarray], design: Design) -> np.ndarray:
-    """Return the variance of each effect's horizon deviation, (draw, effect)."""
-    effects = design.effects
-    if not len(effects.apart):
-        return np.zeros((len(parameters["effect_deviation"]), len(effects)))
-    place = effects.distance * slope_unit(design)[effects.predictor_idx]
-    return np.asarray((parameters["effect_horizon_scale"][:, None] * place) ** 2)
 
 
 def _moved(parameters: Mapping[str, np.ndarray], design: Design, implied: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ class Evidence:
     arms : DataFrame
         One row per published arm and horizon.
     associations : DataFrame
-        One row per published predictor effect. Carried and reported; not part of the likelihood
-        of this version.
+        One row per published predictor effect; :mod:`ketpredict.published_effects` says which
+        enter.
     arm_classes : DataFrame indexed by arm
         ``arm_class`` (active, inert_control, active_control), ``repeated``, ``label``.
     source : str

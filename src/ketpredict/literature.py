@@ -19,6 +19,7 @@ import pandas as pd
 from arviz_stats.base.array import array_stats
 from arviz_stats.psense import psense
 
+from ketpredict.effect_density import own_log_likelihood
 from ketpredict.effect_information import effective_patients
 from ketpredict.errors import DataError
 from ketpredict.fitting import SamplerSettings, redraw
@@ -26,7 +27,6 @@ from ketpredict.posterior import Posterior
 from ketpredict.published_effects import no_effects
 from ketpredict.stored_design import design_of
 
-PARETO_LIMIT = 0.7
 _FEW_DRAWS = 400
 
 
@@ -168,8 +168,7 @@ def _left_out(posterior: Posterior) -> pd.DataFrame:
     """Return each slope without each of its effects, by importance sampling."""
     design = design_of(posterior)
     slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
-    pointwise = posterior.groups["log_likelihood"]["effects"]
-    pointwise = pointwise.reshape(-1, pointwise.shape[-1])
+    pointwise = own_log_likelihood(posterior.parameters, design)
     rows = []
     for i, label in enumerate(design.effect_labels):
         k = int(design.effects.predictor_idx[i])

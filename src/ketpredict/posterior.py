@@ -24,7 +24,7 @@ from ketpredict.predictors import Predictor
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 _METADATA = "metadata"
 _TRAILER = b"\nketpredict sha256 "
 _TRAILER_LENGTH = len(_TRAILER) + 64 + 1
@@ -50,7 +50,8 @@ class Posterior:
         Mean or rate that each trial reports; NaN where it reports none.
     facts : dict
         Plain facts: ``arm_class``, ``repeated_arm``, ``basis`` (what each population rests on),
-        ``ranges``, ``diagnostics``, ``provenance``, ``messages``, ``estimator``.
+        ``ranges``, ``diagnostics``, ``provenance``, ``messages``, ``effects`` (each published one,
+        used or not, and why), ``estimator``.
     """
 
     groups: Mapping[str, Mapping[str, np.ndarray]]

@@ -16,6 +16,7 @@ from ketpredict.wording import (
     percent_range,
     population_words,
     setting_words,
+    signed,
     trial_words,
 )
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _LABELS = ("participant", "population", "arm")
 _MOST_ROWS = 40
+PARETO_LIMIT = 0.7
+"""Shape of the importance weights above which an effect left out is not to be trusted."""
 _SECTION_COLUMNS = {
     "\nArm": 24,
     "\nResponse": 8,
@@ -147,6 +150,46 @@ def predictive_print(table: pd.DataFrame) -> Table:
             f"{row['observed']} of {row['n']}",
             f"{row['lower']:.0f} to {row['upper']:.0f}",
             f"{row['p_value']:.2f}",
+        )
+    return printed
+
+
+def literature_print(table: pd.DataFrame) -> Table:
+    """Return a table for print of the slopes of :func:`ketpredict.literature.literature`."""
+    printed = new_table(
+        "Predictor", "Effects", "Patients\nbehind", "Slope with", "Slope without",
+        "Worth in\npatients", "Sensi-\ntivity",
+    )  # fmt: skip
+    for row in table.to_dict("records"):
+        slopes = [
+            f"{signed(row[f'slope{ending}'])}\n({signed(row[f'lower{ending}'])} to "
+            f"{signed(row[f'upper{ending}'])})"
+            for ending in ("", "_without")
+        ]
+        printed.add_row(
+            str(row["predictor"]).replace("_", " "),
+            f"{row['effects']}",
+            f"{row['patients']}",
+            *slopes,
+            f"{row['effective_patients']:.0f}\n({row['effective_lower']:.0f} to "
+            f"{row['effective_upper']:.0f})",
+            f"{row['sensitivity']:.3f}",
+        )
+    return printed
+
+
+def effects_print(table: pd.DataFrame) -> Table:
+    """Return a table for print of the effects, the one that matters most first."""
+    printed = new_table(
+        "Published effect", "Counts\nto the\npower", "moves its slope\n(SDs)", "Pareto k",
+    )  # fmt: skip
+    for row in table.sort_values("shift", key=abs, ascending=False).to_dict("records"):
+        mark = " †" if row["pareto_k"] > PARETO_LIMIT else ""
+        printed.add_row(
+            str(row["effect"]).replace("_", " "),
+            f"{row['power']:g}",
+            signed(row["shift"]),
+            f"{row['pareto_k']:.2f}{mark}",
         )
     return printed
 

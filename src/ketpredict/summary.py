@@ -99,8 +99,9 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     DataFrame
         ``predictor``, ``label``, ``step`` (what the slope is for: one reference SD, or presence),
         ``slope`` (posterior mean), ``sd``, ``lower``, ``upper``, ``positive`` (posterior
-        probability that the slope is above zero), ``trials`` (how many report the predictor) and
-        ``prior_share``. A slope of 0.25 moves a probability of 50 % to 60 %.
+        probability that the slope is above zero), ``trials`` (how many report the predictor),
+        ``effects`` (how many published statistics about it enter) and ``prior_share``. A slope of
+        0.25 moves a probability of 50 % to 60 %.
     """
     draws = posterior.parameters["slope"]
     tail = (1.0 - prob) / 2.0
@@ -117,6 +118,7 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
             "upper": upper,
             "positive": (draws > 0).mean(axis=0),
             "trials": [int(ranges[p.name]["trials"]) for p in posterior.predictors],
+            "effects": [_effects(posterior, p.name) for p in posterior.predictors],
             "prior_share": prior_share(posterior, "slope"),
         }
     )
@@ -173,6 +175,12 @@ def prior_of(posterior: Posterior) -> Posterior:
 def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     prior = np.asarray(before.var(axis=0))
     return np.divide(after.var(axis=0), prior, out=np.full(prior.shape, np.nan), where=prior > 0)
+
+
+def _effects(posterior: Posterior, predictor: str) -> int:
+    """Return how many published effects of a predictor enter the fit."""
+    fates = posterior.facts["effects"]
+    return sum(bool(fate["used"]) and fate["predictor"] == predictor for fate in fates)
 
 
 def _step_words(predictor: Any) -> str:

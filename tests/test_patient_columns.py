@@ -157,8 +157,8 @@ def test_the_caller_s_own_names_of_columns():
     names = {"trial": "study", "arm": "arm"}
     patients = read_patients({"study": ["A"], "bmi": [24.0]}, REFERENCES, names)
     assert patients.columns["trial"].tolist() == ["A"]
-    with pytest.raises(kp.DataError, match=r"column 'study' \(for trial\).*Did you mean 'studdy'"):
-        read_patients({"studdy": ["A"], "bmi": [24.0]}, REFERENCES, names)
+    with pytest.raises(kp.DataError, match=r"column 'study' \(for trial\).*Did you mean 'studyid'"):
+        read_patients({"studyid": ["A"], "bmi": [24.0]}, REFERENCES, names)
     with pytest.raises(kp.DataError, match="keep one"):
         read_patients({"study": ["A"], "trial": ["B"], "bmi": [24.0]}, REFERENCES, names)
     with pytest.raises(kp.DataError, match=r"row 1 \(study 'A'\): bmi is 5"):

@@ -122,6 +122,14 @@ def test_predict_writes_what_the_estimator_says(run, patients, fit_file, tmp_pat
     assert limits == pytest.approx(classifier.predict_interval(table, prob=0.8))
 
 
+def test_predict_and_check_take_the_published_fit_by_name(run, patients, fit_file, monkeypatch):
+    monkeypatch.setattr("ketpredict.published.models_path", lambda _name: fit_file)
+    expected = run("predict", patients, "--fit", fit_file).stdout
+    assert run("predict", patients).stdout == expected
+    assert run("predict", patients, "--fit", "published").stdout == expected
+    assert run("check", "published").stdout == run("check", fit_file).stdout
+
+
 def test_predict_reads_parquet(run, patients, fit_file, tmp_path):
     source = tmp_path / "patients.parquet"
     pd.read_csv(patients).to_parquet(source)
@@ -153,7 +161,6 @@ def test_predict_says_where_it_extrapolates(run, fit_file, tmp_path):
         (["predict", "{here}/nowhere.csv", "--fit", "{fit}"], "There is no file"),
         (["predict", "{here}/patients.csv", "--fit", "{here}/no.nc"], "cannot be read"),
         (["predict", "{here}/patients.csv", "--fit", "{here}/patients.csv"], "not a whole"),
-        (["predict", "{here}/patients.csv"], "--fit"),
         (["predict", "{here}/patients.csv", "--fit", "{fit}", "--prob", "1.5"], "--prob is 1.5"),
         (["predict", "{here}/patients.csv", "--fit", "{fit}", "--output", "a.xlsx"], ".parquet"),
         (["predict", "{here}/typo.csv", "--fit", "{fit}"], "BMI "),

@@ -191,6 +191,56 @@ def test_predicting_from_a_saved_fit_is_light(saved_fit):
     assert all(low < high for low, high in result["interval"])
 
 
+LIGHT_ROAD = """
+import json, sys
+import numpy as np
+import ketpredict as kp
+
+found = kp.response_probability(
+    {"bmi": np.array([31.0, np.nan]), "family_history_aud": ["yes", None], "trial": ["T9", "T1"]},
+    sys.argv[1],
+)
+print(json.dumps({
+    **found.to_dict(), "loaded": sorted({".".join(n.split(".")[:2]) for n in sys.modules}),
+}))
+"""
+# Parts of SciPy that take longer to import than a prediction takes.
+HEAVY_SCIPY = {"scipy.stats", "scipy.interpolate", "scipy.optimize", "scipy.integrate"}
+
+
+def test_the_light_road_loads_numpy_scipy_special_and_h5py(saved_fit):
+    result = run_python(LIGHT_ROAD, str(saved_fit))
+    loaded = {name.split(".")[0] for name in result["loaded"]}
+    assert {"numpy", "scipy", "h5py"} <= loaded
+    assert {*HEAVY, "matplotlib", "pyarrow", "pandera", "arviz_stats", "typer"}.isdisjoint(loaded)
+    assert HEAVY_SCIPY.isdisjoint(result["loaded"])
+    for low, high in (*result["trial_interval"], *result["average_interval"]):
+        assert 0 < low < high < 1
+
+
+CLASSIFIER = """
+import json, sys
+import pandas as pd
+import ketpredict as kp
+
+classifier = kp.load(sys.argv[1])
+table = pd.DataFrame({"bmi": [31.0, None], "trial": ["T9", "T1"]})
+print(json.dumps({
+    "probability": classifier.predict_proba(table)[:, 1].tolist(),
+    "interval": classifier.predict_interval(table).tolist(),
+    "loaded": sorted({name.split(".")[0] for name in sys.modules}),
+}))
+"""
+
+
+def test_a_loaded_classifier_predicts_without_what_only_a_fit_needs(saved_fit):
+    result = run_python(CLASSIFIER, str(saved_fit))
+    assert {"pandas", "sklearn"} <= set(result["loaded"])
+    only_for_fits = {*HEAVY, "pandera", "matplotlib", "llvmlite"} - {"pandas", "sklearn"}
+    assert only_for_fits.isdisjoint(result["loaded"])
+    assert all(0 < value < 1 for value in result["probability"])
+
+
 @pytest.mark.parametrize("path", FILES, ids=full_name)
 def test_no_file_is_too_long(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

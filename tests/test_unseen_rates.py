@@ -7,10 +7,11 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 from scipy.special import ndtr
 
 import handmade
-from ketpredict.unseen_rates import RateLaw
+from ketpredict.unseen_rates import _FINE, RateLaw, _spline_of
 
 LOCATION = np.array([[-0.3, 0.4, -0.8], [0.2, -1.1, 0.1]])
 SCALE = np.array([[0.3, 0.6, 0.5], [1.2, 0.2, 0.7]])
@@ -120,3 +121,19 @@ def test_sampling_is_exact_for_one_rate_by_quadrature():
     rate = ndtr(0.3 + 0.9 * e)
     density = np.exp(-0.5 * e**2) * rate
     assert mean == pytest.approx((density * rate).sum() / density.sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 6])
+def test_the_spline_is_scipy_s(stride):
+    near = _FINE[::stride]
+    expected = CubicSpline(near, np.eye(len(near)))(_FINE)
+    assert _spline_of(len(near), stride) == pytest.approx(expected, abs=1e-12)
+
+
+def test_asking_for_few_trials_gives_the_same_rates(law):
+    normal = np.random.default_rng(4).standard_normal((2, 50, 3))
+    wanted = np.random.default_rng(5).random((2, 50)) < 0.2
+    every = law.rates_given(PATTERNS[3], normal)
+    few = law.rates_given(PATTERNS[3], normal, wanted)
+    assert np.array_equal(few[wanted], every[wanted])
+    assert (few[~wanted] == 0.0).all()

@@ -39,6 +39,7 @@ print(json.dumps({
     "digest": evidence.digest(),
     "fingerprint": load_spec("published").fingerprint(),
     "probability": response_draws(posterior, rows).mean(axis=0).tolist(),
+    "by the shipped fit": ketpredict.response_probability({"bmi": [31.0]}).to_dict(),
 }))
 """
 
@@ -123,6 +124,8 @@ def test_installed_wheel_is_used_away_from_the_checkout(installed, tmp_path):
     assert result["digest"] == ketpredict.load_evidence("published").digest()
     assert result["fingerprint"] == ketpredict.load_spec("published").fingerprint()
     assert all(0 < value < 1 for value in result["probability"])
+    ((low, high),) = result["by the shipped fit"]["trial_interval"]
+    assert 0 < low < result["by the shipped fit"]["probability"][0] < high < 1
 
 
 def test_installed_command_answers(installed, tmp_path):

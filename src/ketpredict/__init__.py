@@ -22,6 +22,7 @@ _HOMES = {
     "KetpredictWarning": "errors",
     "ModelSpec": "spec",
     "Prior": "spec",
+    "ResponseProbability": "light",
     "SavedFitError": "errors",
     "Simulation": "simulation",
     "SpecificationError": "errors",
@@ -30,6 +31,7 @@ _HOMES = {
     "load_evidence": "evidence",
     "load_spec": "spec",
     "make_evidence": "evidence",
+    "response_probability": "light",
     "simulate": "simulation",
 }
 

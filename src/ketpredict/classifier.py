@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from ketpredict.contracts import validate_participants
 from ketpredict.diagnostics import report_convergence
-from ketpredict.errors import DataError, KetpredictError
-from ketpredict.evidence import Evidence, announce, combine, load_evidence, make_evidence
+from ketpredict.errors import DataError, EvidenceWarning, KetpredictError
 from ketpredict.extrapolation import warn_extrapolation
-from ketpredict.fitting import SamplerSettings, fit, prepare
-from ketpredict.graph import build
+from ketpredict.patient_columns import read_patients
 from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.predict import interval, response_draws
 from ketpredict.predictors import Predictor, load_predictors
+from ketpredict.published import PUBLISHED, load_fit
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import ModelSpec, load_spec
-from ketpredict.stored_design import design_of
 from ketpredict.tables import as_table
+
+# What only a fit needs is imported there: a loaded fit predicts without PyMC, nutpie and pandera.
+if TYPE_CHECKING:
+    from ketpredict.evidence import Evidence
+    from ketpredict.fitting import SamplerSettings
 
 _LABELS = ("trial", "population", "arm")
 
@@ -130,6 +133,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         ConvergenceError
             The chains did not converge and ``strict=True``.
         """
+        from ketpredict.evidence import announce
+        from ketpredict.fitting import fit, prepare
+
         settings = self._settings()
         spec, references, evidence = self._evidence(X, y)
         design, used = prepare(spec, evidence, references)
@@ -188,6 +194,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
     def model_(self) -> Any:
         """The fit's PyMC model, built when asked for."""
         check_is_fitted(self, "fit_")
+        from ketpredict.graph import build
+        from ketpredict.stored_design import design_of
+
         return build(design_of(self.fit_))
 
     def save(self, path: str | Path) -> Path:
@@ -220,7 +229,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         described = self.get_params()
         if described["predictors"] is not None:
             described["predictors"] = list(described["predictors"])
-        if isinstance(described["evidence"], Evidence):
+        if not isinstance(described["evidence"], str):
             described["evidence"] = None
         if not isinstance(described["model"], str) or described["model"].endswith(".toml"):
             del described["model"]
@@ -230,6 +239,8 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
 
     def _settings(self) -> SamplerSettings:
         """Return the sampler's settings, checked."""
+        from ketpredict.fitting import SamplerSettings
+
         for name in ("draws", "tune", "chains"):
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < 1:
@@ -255,6 +266,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
 
     def _evidence(self, X: Any, y: Any) -> tuple[ModelSpec, dict[str, Predictor], Evidence]:
         """Return the model, the scale of its predictors, and all evidence together."""
+        from ketpredict.contracts import validate_participants
+        from ketpredict.evidence import combine, make_evidence
+
         spec, references = load_spec(self.model), dict(load_predictors())
         wanted = None if self.predictors is None else tuple(self.predictors)
         if X is None:
@@ -318,6 +332,8 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
 
     def _outside(self) -> Any:
         """Return the evidence beside the caller's table, or None."""
+        from ketpredict.evidence import Evidence, load_evidence
+
         if self.evidence is None or isinstance(self.evidence, Evidence):
             return self.evidence
         return load_evidence(self.evidence)
@@ -335,18 +351,10 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "fit_")
         report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
         references = {predictor.name: predictor for predictor in self.fit_.predictors}
-        checked = validate_participants(
-            as_table(X),
-            references,
-            predictors=tuple(references),
-            column_names=self._column_names(),
-            name="rows to predict",
-        )
-        columns = {name: checked.table[name].to_numpy() for name in checked.table}
-        _refuse_unrecognised(checked, references)
-        if checked.left_alone:
-            announce([f"Columns left alone: {', '.join(checked.left_alone)}."])
-        rows = encode_rows(self.fit_, columns, len(checked.table))
+        patients = read_patients(X, references, self._column_names())
+        if patients.left_alone:
+            warnings.warn(patients.left_alone_words(), EvidenceWarning, stacklevel=3)
+        rows = encode_rows(self.fit_, patients.columns, patients.n_rows)
         warn_extrapolation(self.fit_, rows)
         return rows
 
@@ -359,8 +367,10 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
                 self.feature_names_in_ = np.array(table.columns, dtype=object)
 
 
-def load(path: str | Path) -> KetamineResponseClassifier:
+def load(path: str | Path = PUBLISHED) -> KetamineResponseClassifier:
     """Return the fitted classifier in a file that ``save`` wrote.
+
+    ``"published"`` is the published model fitted to the published evidence; it ships along.
 
     Raises
     ------
@@ -372,20 +382,8 @@ def load(path: str | Path) -> KetamineResponseClassifier:
     ConvergenceWarning
         When predicting from a fit that did not converge.
     """
-    return KetamineResponseClassifier.from_posterior(load_posterior(path))
-
-
-def _refuse_unrecognised(checked: Any, references: dict[str, Predictor]) -> None:
-    """Refuse a table none of whose columns means anything to the fit, such as a bare array."""
-    columns = set(checked.table)
-    recognised = columns - set(checked.left_alone) - set(references)
-    filled = [name for name in references if checked.table[name].notna().any()]
-    if checked.left_alone and not recognised and not filled:
-        raise DataError(
-            f"None of the columns ({', '.join(map(str, checked.left_alone[:5]))}) is a predictor "
-            f"of this fit ({', '.join(references)}) or a label such as population. An array has "
-            "no names: give a table with named columns."
-        )
+    posterior = load_fit(PUBLISHED) if path == PUBLISHED else load_posterior(path)
+    return KetamineResponseClassifier.from_posterior(posterior)
 
 
 def _with_outcome(table: pd.DataFrame, y: Any) -> pd.DataFrame:

@@ -58,7 +58,7 @@ app = typer.Typer(
 )
 
 Patients = Annotated[Path, typer.Argument(help="Table of patients, .csv or .parquet.")]
-FitFile = Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit, fit.nc.")]
+FitFile = Annotated[str, typer.Argument(metavar="FIT", help="A saved fit, fit.nc, or 'published'.")]
 Draws = Annotated[int, typer.Option(help="Kept draws of each chain.")]
 Tune = Annotated[int, typer.Option(help="Tuning steps of each chain.")]
 Chains = Annotated[int, typer.Option(help="Number of chains.")]
@@ -140,7 +140,9 @@ def fit(
 @app.command()
 def predict(
     patients: Patients,
-    fit: Annotated[Path, typer.Option("--fit", help="A saved fit, fit.nc.")],
+    fit: Annotated[
+        str, typer.Option("--fit", help="A saved fit, fit.nc, or 'published'.")
+    ] = "published",
     output: Annotated[
         Path | None, typer.Option(help="File to write, .csv or .parquet; none: print a table.")
     ] = None,
@@ -182,9 +184,9 @@ def check(
 ) -> None:
     """Check a fit: convergence, and each trial against what the model replicates."""
     _check_prob(prob)
-    from ketpredict.posterior import load_posterior
+    from ketpredict.published import load_fit
 
-    posterior = load_posterior(fit)
+    posterior = load_fit(fit)
     if output is not None:
         _make_folder(output)
     from ketpredict.checks import check_fit
@@ -215,9 +217,9 @@ def literature(
 ) -> None:
     """Say what the published predictor effects did to a fit: samples once more, without them."""
     _check_prob(prob)
-    from ketpredict.posterior import load_posterior
+    from ketpredict.published import load_fit
 
-    posterior = load_posterior(fit)
+    posterior = load_fit(fit)
     if output is not None:
         _make_folder(output)
     from ketpredict.literature import literature as compare

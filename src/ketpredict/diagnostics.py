@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
-from ketpredict.chain_statistics import chain_statistics
 from ketpredict.errors import ConvergenceError, ConvergenceWarning
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
@@ -44,7 +46,9 @@ class Diagnostics:
         return not self.problems
 
 
-def report_convergence(problems: tuple[str, ...], *, strict: bool, where: str = "fit") -> None:
+def report_convergence(
+    problems: tuple[str, ...], *, strict: bool, where: str = "fit", stacklevel: int = 4
+) -> None:
     """Warn (or raise, if `strict`) when a fit did not converge."""
     if not problems:
         return
@@ -54,7 +58,7 @@ def report_convergence(problems: tuple[str, ...], *, strict: bool, where: str = 
     )
     if strict:
         raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
 
 
 def diagnose(tree: xr.DataTree) -> Diagnostics:
@@ -65,6 +69,9 @@ def diagnose(tree: xr.DataTree) -> Diagnostics:
     Quantities that never vary (fixed by the model) are left out, and those that only repeat others
     in another form.
     """
+    # Imported here: a prediction repeats the verdict, and must not wait for the means to find it.
+    from ketpredict.chain_statistics import chain_statistics
+
     posterior = tree["posterior"].to_dataset()
     kept = [name for name in posterior.data_vars if name not in _REPEATED]
     names, values = _varying(posterior[kept])

@@ -65,8 +65,8 @@ def _outcome_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[float, ...]]:
     ]
 
 
-def warn_extrapolation(posterior: Posterior, rows: Rows) -> None:
-    """Warn once for each way in which rows lie beyond the evidence."""
+def warn_extrapolation(posterior: Posterior, rows: Rows, *, stacklevel: int = 4) -> list[str]:
+    """Warn where rows lie beyond the evidence, and return the note of each row."""
     notes = extrapolation_notes(posterior, rows)
     concerned = [note for note in notes if note]
     if concerned:
@@ -74,5 +74,6 @@ def warn_extrapolation(posterior: Posterior, rows: Rows) -> None:
         warnings.warn(
             f"{len(concerned)} of {len(notes)} rows are extrapolations: {examples}.",
             ExtrapolationWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
+    return notes

@@ -240,4 +240,6 @@ def _parse(body: bytes, path: Path) -> Posterior:
 
 def _values(dataset: Any) -> np.ndarray:
     values = np.asarray(dataset[()])
+    if values.dtype == np.float32:  # how the published fit keeps its draws; nothing computes in it
+        return values.astype(np.float64)
     return values.astype(bool) if dataset.attrs.get("dtype") == "bool" else values

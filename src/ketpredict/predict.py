@@ -44,8 +44,8 @@ def response_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
 def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     """Return draws of the probability of response in one trial, unseen ones included.
 
-    Every posterior draw meets four unseen trials, made of the same numbers for all rows (a
-    scrambled Sobol sequence with a fixed seed). What is known of a patient says something about the
+    Every posterior draw meets four unseen trials, made of the same numbers for all rows (a shifted
+    lattice with a fixed seed). What is known of a patient says something about the
     trial that the patient is in, so that its means and rates follow their law given that; over many
     trials the average of these probabilities is that of :func:`response_draws`.
 
@@ -83,11 +83,8 @@ def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial")
     DataError
         `prob` or `kind` is none of these.
     """
-    if kind not in INTERVAL_KINDS:
-        raise DataError(f"kind is {kind!r}; expected 'trial' or 'average'.")
-    if not isinstance(prob, (int, float)) or not 0 < prob < 1:
-        raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.9.")
-    tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+    check_interval(prob, kind)
+    tails = _tails(prob)
     # In a known trial there is no other trial to vary over: both kinds are the same numbers.
     in_unseen = (rows.new_trial | rows.new_population) & (kind == "trial")
     limits = np.empty((len(rows), 2))
@@ -97,6 +94,54 @@ def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial")
             part = index[start : start + _ROWS_AT_ONCE]
             limits[part] = np.quantile(draws(posterior, rows.take(part)), tails, axis=0).T
     return limits
+
+
+def check_interval(prob: float, kind: str = "trial") -> None:
+    """Refuse a probability content or a kind of interval that there is not."""
+    if kind not in INTERVAL_KINDS:
+        raise DataError(f"kind is {kind!r}; expected 'trial' or 'average'.")
+    if not isinstance(prob, (int, float)) or not 0 < prob < 1:
+        raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.9.")
+
+
+def _tails(prob: float) -> list[float]:
+    return [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Probability of response of each row and both intervals.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (row,)
+        Mean over draws, averaged over unseen trials.
+    average_interval, trial_interval : ndarray of shape (row, 2)
+        As :func:`interval` returns them.
+    """
+
+    probability: np.ndarray
+    average_interval: np.ndarray
+    trial_interval: np.ndarray
+
+
+def predictions(posterior: Posterior, rows: Rows, prob: float) -> Predictions:
+    """Return probabilities and both intervals; draws that they share are worked out once."""
+    check_interval(prob)
+    tails = _tails(prob)
+    found = Predictions(np.empty(len(rows)), np.empty((len(rows), 2)), np.empty((len(rows), 2)))
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
+        some = rows.take(part)
+        average = response_draws(posterior, some)
+        found.probability[part] = average.mean(axis=0)
+        found.average_interval[part] = np.quantile(average, tails, axis=0).T
+        found.trial_interval[part] = found.average_interval[part]
+        unseen = np.flatnonzero(some.new_trial | some.new_population)
+        if len(unseen):
+            in_trial = trial_draws(posterior, some.take(unseen))
+            found.trial_interval[part[unseen]] = np.quantile(in_trial, tails, axis=0).T
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

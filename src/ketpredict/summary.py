@@ -16,7 +16,7 @@ import pandas as pd
 
 from ketpredict.extrapolation import extrapolation_notes
 from ketpredict.posterior import Posterior
-from ketpredict.predict import interval, response_draws
+from ketpredict.predict import predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM
 from ketpredict.stored_design import design_of
@@ -46,17 +46,10 @@ def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.
         trial), ``average_lower``, ``average_upper`` (averaged over trials), ``setting`` (known
         trial, new trial, new population) and ``extrapolation`` (empty where there is none).
     """
-    values = np.empty((len(rows), 5))
-    tail = (1.0 - prob) / 2.0
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        index = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
-        part = rows.take(index)
-        values[index, 1:3] = interval(posterior, part, prob, "trial")
-        average = response_draws(posterior, part)  # once: it is by far the dearer of the two
-        values[index, 0] = average.mean(axis=0)
-        values[index, 3:5] = np.quantile(average, [tail, 1.0 - tail], axis=0).T
+    found = predictions(posterior, rows, prob)
+    values = [found.probability[:, None], found.trial_interval, found.average_interval]
     names = ["probability", "trial_lower", "trial_upper", "average_lower", "average_upper"]
-    table = pd.DataFrame(values, columns=names)
+    table = pd.DataFrame(np.hstack(values), columns=names)
     table["setting"] = rows.settings().astype(object)
     table["extrapolation"] = extrapolation_notes(posterior, rows)
     return table

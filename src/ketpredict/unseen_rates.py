@@ -10,10 +10,10 @@ than any Gauss rule (Trefethen and Weideman 2014, SIAM Rev 56:385).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from scipy.special import ndtr, ndtri
 
 from ketpredict.association import pair_probability
@@ -21,7 +21,7 @@ from ketpredict.association import pair_probability
 _FINE_STEP = 0.1
 _FINE = np.arange(-75, 76) * _FINE_STEP
 _NEAR = 0.6
-_MOST_AT_ONCE = 2_000_000
+_MOST_AT_ONCE = 200_000
 _ATOMS = 5
 _SMALL = 1e-300
 
@@ -108,7 +108,9 @@ class RateLaw:
             for p, row in enumerate(values.tolist())
         }
 
-    def rates_given(self, values: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    def rates_given(
+        self, values: np.ndarray, normal: np.ndarray, wanted: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return rates of trials that have a patient with a given pattern.
 
         The rates' law given the pattern is sampled one rate after the other along the chain, each
@@ -118,59 +120,79 @@ class RateLaw:
         ----------
         values : ndarray of shape (binary,)
         normal : ndarray of shape (draw, trial, binary)
+        wanted : ndarray of bool, shape (draw, trial), optional
+            Which to work out; the others are 0. All by default.
 
         Returns
         -------
         ndarray of shape (draw, trial, binary)
         """
-        rates = np.empty_like(normal)
-        for part in self._parts(len(_FINE[:: self._stride()]) ** 2):
-            rates[part] = self._part(part)._sampled(values, normal[part])
+        rates = np.zeros_like(normal)
+        wanted = np.ones(normal.shape[:2], dtype=bool) if wanted is None else wanted
+        for part, stride in self._parts():
+            draw, trial = np.nonzero(wanted[part])
+            rates[part[draw], trial] = self._part(part)._sampled(
+                values, normal[part[draw], trial], draw, _FINE[::stride]
+            )
         return rates
 
-    def _stride(self) -> int:
-        """Return every how many of the fine nodes make a grid that is near enough for averages."""
-        # Narrow features of the integrand ask for near nodes: their width falls with the scale.
-        widest = float(np.max(self.scale, initial=0.0))
-        return max(1, int(_NEAR / np.sqrt(1.0 + widest**2) / _FINE_STEP))
+    def _parts(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield draws, and every how many of the fine nodes make a grid near enough for averages.
 
-    def _sampled(self, values: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        draws, trials, count = normal.shape
-        near = _FINE[:: self._stride()]
-        density = np.exp(-0.5 * near**2)
+        Narrow features of the integrand ask for near nodes: their width falls with the scale. Each
+        draw has the grid that it needs, a few wide ones do not make all of them dear.
+        """
+        widest = np.max(self.scale, axis=1, initial=0.0)
+        strides = np.maximum((_NEAR / np.sqrt(1.0 + widest**2) / _FINE_STEP).astype(int), 1)
+        for stride in np.unique(strides):
+            index = np.flatnonzero(strides == stride)
+            size = max(1, _MOST_AT_ONCE // len(_FINE[::stride]) ** 2)
+            for start in range(0, len(index), size):
+                yield index[start : start + size], int(stride)
+
+    def _sampled(
+        self, values: np.ndarray, normal: np.ndarray, draw: np.ndarray, near: np.ndarray
+    ) -> np.ndarray:
+        """Return rates, (case, binary), at standard normal values of that shape and their draws."""
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * near)
+        density = np.exp(-0.5 * near**2)
         # What later binaries say about each rate, from the last to the first: smooth functions.
-        message = np.ones((draws, len(near)))
-        to_fine = CubicSpline(near, np.eye(len(near)))(_FINE).T
-        ahead = [np.ones((draws, len(_FINE)))]
-        for j in range(count - 1, 0, -1):
-            step = self._step(rate[:, j - 1, :, None], rate[:, j, None, :], j, values)
+        message = np.ones((len(rate), len(near)))
+        to_fine = _spline_of(len(near), round((near[1] - near[0]) / _FINE_STEP)).T
+        ahead = [np.ones((len(rate), len(_FINE)))]
+        for j in range(len(values) - 1, 0, -1):
+            pair = _pair(
+                rate[:, j - 1, :, None], rate[:, j, None, :], self.log_odds_ratio[:, j - 1]
+            )
+            step = _given(pair, values[j - 1], values[j])
             message = (step * (density * message)[:, None, :]).sum(axis=-1)
             message = message / message.max(axis=1, keepdims=True)
-            ahead.insert(0, np.maximum(message @ to_fine, 0.0))
+            # Draw by draw: one product for all would wake BLAS threads for a millisecond of work.
+            ahead.insert(0, np.maximum((message[:, None, :] @ to_fine)[:, 0], 0.0))
         rate = ndtr(self.location[:, :, None] + self.scale[:, :, None] * _FINE)
         result = np.empty_like(normal)
         for j, value in enumerate(values):
-            if j == 0:
-                likelihood = (rate[:, 0] if value > 0 else 1.0 - rate[:, 0])[:, None, :]
+            if j == 0:  # the same for all trials of a draw
+                likelihood = (rate[:, 0] if value > 0 else 1.0 - rate[:, 0]) * ahead[0]
+                row = draw
             else:
-                likelihood = self._step(result[..., j - 1, None], rate[:, j, None, :], j, values)
-            weighted = np.broadcast_to(
-                likelihood * ahead[j][:, None, :], (draws, trials, len(_FINE))
-            )
-            position = _inverted(weighted.reshape(-1, len(_FINE)), normal[..., j].ravel())
-            position = position.reshape(draws, trials)
-            result[..., j] = ndtr(self.location[:, j, None] + self.scale[:, j, None] * position)
+                ratio = self.log_odds_ratio[draw, j - 1]
+                pair = _pair(result[:, j - 1, None], rate[:, j].take(draw, axis=0), ratio)
+                likelihood = _given(pair, values[j - 1], value) * ahead[j].take(draw, axis=0)
+                row = np.arange(len(draw))
+            position = _inverted(likelihood, normal[:, j], row)
+            result[:, j] = ndtr(self.location[draw, j] + self.scale[draw, j] * position)
         return result
 
     def _moments(
         self, values: np.ndarray, slope: np.ndarray, middle: np.ndarray, most: int
     ) -> np.ndarray:
         """Return (draw, pattern, power): averages of pattern probability times powers of Z."""
-        node = _FINE[:: self._stride()]
         result = np.empty((len(self.location), len(values), most + 1))
-        for part in self._parts(len(node) ** 2):
-            result[part] = self._part(part)._chain(values, slope[part], middle[part], most, node)
+        for part, stride in self._parts():
+            result[part] = self._part(part)._chain(
+                values, slope[part], middle[part], most, _FINE[::stride]
+            )
         return result
 
     def _chain(
@@ -189,29 +211,16 @@ class RateLaw:
             )
         for j in range(1, values.shape[1]):
             longer = {}
+            grid = _pair(
+                rate[:, j - 1, :, None], rate[:, j, None, :], self.log_odds_ratio[:, j - 1]
+            )
             for beginning in sorted({tuple(row[: j + 1]) for row in values.tolist()}):
-                step = self._step(
-                    rate[:, j - 1, :, None], rate[:, j, None, :], j, np.array(beginning)
-                )
-                moved = (so_far[beginning[:j]] @ step) * weight
+                moved = (so_far[beginning[:j]] @ _given(grid, *beginning[j - 1 :])) * weight
                 longer[beginning] = _with_step(moved, distance[:, j], most)
             so_far = longer
         return np.stack([so_far[tuple(row)].sum(axis=-1) for row in values.tolist()], axis=1)
 
-    def _step(self, before: np.ndarray, rate: np.ndarray, j: int, values: np.ndarray) -> np.ndarray:
-        """Return the probability of binary ``j`` given the one before it, at their rates."""
-        ratio = self.log_odds_ratio[:, j - 1].reshape(-1, *(1,) * (np.ndim(before) - 1))
-        first, second = np.clip(before, 1e-15, 1.0 - 1e-15), np.clip(rate, 1e-15, 1.0 - 1e-15)
-        both = pair_probability(first, second, ratio)
-        given = both / first if values[j - 1] > 0 else (second - both) / (1.0 - first)
-        return np.asarray(given if values[j] > 0 else 1.0 - given)
-
-    def _parts(self, values_per_draw: int) -> Iterator[slice]:
-        size = max(1, _MOST_AT_ONCE // values_per_draw)
-        for start in range(0, len(self.location), size):
-            yield slice(start, start + size)
-
-    def _part(self, part: slice) -> RateLaw:
+    def _part(self, part: np.ndarray) -> RateLaw:
         return dataclasses.replace(
             self,
             location=self.location[part],
@@ -220,6 +229,54 @@ class RateLaw:
             across=self.across[part],
             _found={},
         )
+
+
+def _pair(
+    before: np.ndarray, rate: np.ndarray, log_odds_ratio: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rates of two binaries, and the probability that both are 1."""
+    ratio = log_odds_ratio.reshape(-1, *(1,) * (np.ndim(before) - 1))
+    first, second = np.clip(before, 1e-15, 1.0 - 1e-15), np.clip(rate, 1e-15, 1.0 - 1e-15)
+    return first, second, np.asarray(pair_probability(first, second, ratio))
+
+
+def _given(
+    pair: tuple[np.ndarray, np.ndarray, np.ndarray], before: float, value: float
+) -> np.ndarray:
+    """Return the probability of a binary's value given that of the one before it."""
+    first, second, both = pair
+    given = both / first if before > 0 else (second - both) / (1.0 - first)
+    return np.asarray(given if value > 0 else 1.0 - given)
+
+
+@functools.cache
+def _spline_of(count: int, stride: int) -> np.ndarray:
+    """Return the matrix from values at every so many fine nodes to all fine nodes.
+
+    The cubic spline through equally spaced nodes whose first two and last two pieces are one cubic
+    each. Written out here: SciPy's takes half a second to import.
+    """
+    step = stride * _FINE_STEP
+    value = np.eye(count)
+    # Curvatures solve a tridiagonal system (1, 4, 1); one cubic over two pieces gives both ends.
+    right = 6.0 * (value[:-2] - 2.0 * value[1:-1] + value[2:]) / step**2
+    curvature, share = np.zeros((count, count)), np.zeros(count)
+    curvature[1], curvature[-2] = right[0] / 6.0, right[-1] / 6.0
+    for i in range(2, count - 2):
+        share[i] = 1.0 / (4.0 - share[i - 1])
+        curvature[i] = (right[i - 1] - curvature[i - 1]) * share[i]
+    for i in range(count - 3, 1, -1):
+        curvature[i] -= share[i] * curvature[i + 1]
+    curvature[0] = 2.0 * curvature[1] - curvature[2]
+    curvature[-1] = 2.0 * curvature[-2] - curvature[-3]
+    piece = np.minimum(np.arange(len(_FINE)) // stride, count - 2)
+    part = (np.arange(len(_FINE)) / stride - piece)[:, None]
+    bend = (1.0 - part) ** 3 - (1.0 - part), part**3 - part
+    return np.asarray(
+        (1.0 - part) * value[piece]
+        + part * value[piece + 1]
+        + step**2 / 6.0 * (bend[0] * curvature[piece] + bend[1] * curvature[piece + 1])
+    )
 
 
 def _first_power(most: int) -> np.ndarray:
@@ -275,7 +332,7 @@ def _gauss_rule(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return node, vector[..., 0, :] ** 2
 
 
-def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _inverted(likelihood: np.ndarray, normal: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Return where a standard normal position, weighted by a likelihood, has given quantiles.
 
     Between nodes the likelihood is linear, and its product with the normal density is integrated
@@ -284,18 +341,24 @@ def _inverted(likelihood: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    likelihood : ndarray of shape (case, node)
+    likelihood : ndarray of shape (row, node)
     normal : ndarray of shape (case,)
         Probits of the quantiles.
+    row : ndarray of int, shape (case,)
+        Which likelihood is a case's.
     """
     mass = np.diff(ndtr(_FINE))
     first = -np.diff(np.exp(-0.5 * _FINE**2) / np.sqrt(2.0 * np.pi))
-    rise = np.diff(likelihood, axis=1) / _FINE_STEP
-    below = np.cumsum(likelihood[:, :-1] * mass + rise * (first - _FINE[:-1] * mass), axis=1)
-    share = np.clip(below / below[:, -1:], 1e-14, 1.0 - 1e-14)
-    place = np.clip((share < ndtr(normal)[:, None]).sum(axis=1), 1, len(_FINE) - 2)
-    case = np.arange(len(normal))
-    low, high = ndtri(share[case, place - 1]), ndtri(share[case, place])
+    rise = (first - _FINE[:-1] * mass) / _FINE_STEP
+    below = likelihood[:, :-1] * (mass - rise)
+    below += likelihood[:, 1:] * rise
+    np.cumsum(below, axis=1, out=below)
+    whole = below[row, -1]
+    reached = below.take(row, axis=0) < (ndtr(normal) * whole)[:, None]
+    place = np.clip(np.count_nonzero(reached, axis=1), 1, len(_FINE) - 2)
+    low, high = (
+        ndtri(np.clip(below[row, at] / whole, 1e-14, 1.0 - 1e-14)) for at in (place - 1, place)
+    )
     # Where the distribution function no longer rises in double precision, stay at the node.
     part = np.clip((normal - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
     return _FINE[place] + part * _FINE_STEP

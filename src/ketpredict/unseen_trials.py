@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import qmc
 
 from ketpredict.averages import pattern_weights
+from ketpredict.lattice import lattice
 from ketpredict.marginal import normal_average
 from ketpredict.patients import (
     Rows,
@@ -54,6 +54,8 @@ from ketpredict.unseen_rates import RateLaw
 TRIALS_PER_DRAW = 4
 _SEED = 20_240_613
 _SMALL = 1e-300
+# Up to so many rows the rates of a trial are worked out for the patterns that these rows pick only.
+_FEW = 16
 
 
 class UnseenTrials:
@@ -77,8 +79,7 @@ class UnseenTrials:
     def __init__(self, draws: Draws) -> None:
         parameters, count = draws.parameters, len(draws.predictors)
         size = len(draws) * TRIALS_PER_DRAW
-        sobol = qmc.Sobol(4 + 3 * count, scramble=True, rng=_SEED)
-        uniform = sobol.random_base2(int(np.ceil(np.log2(size))))[:size]
+        uniform = lattice(size, 4 + 3 * count, _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
         self.intercept = each(parameters["trial_scale"]) * normal[:, 0]
@@ -88,25 +89,35 @@ class UnseenTrials:
         self.population_slope = each(np.sqrt(draws.slope_variance("population"))) * population
         self.position = position
         self.choice = uniform[:, 3]
-        self._rates: dict[tuple[bytes, ...], np.ndarray] = {}
+        self._rates: dict[tuple[bytes, ...], tuple[np.ndarray, np.ndarray]] = {}
 
-    def rates(self, law: RateLaw, values: np.ndarray | None, binary: np.ndarray) -> np.ndarray:
+    def rates(
+        self, law: RateLaw, values: np.ndarray | None, binary: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray:
         """Return the rates of each trial given a patient's pattern, (trial, binary).
 
         Parameters
         ----------
         values : ndarray of shape (binary,) or None
             None where nothing is known of a patient.
+        wanted : ndarray of bool, shape (trial,)
+            Trials whose rates are asked for; those of others may be anything.
         """
         normal = self.position[:, binary]
         if values is None:
             return np.asarray(ndtr(each(law.location) + each(law.scale) * normal))
         # The law of an unseen trial is the same for all rows: a pattern's rates are made once.
         key = (law.location.tobytes(), law.scale.tobytes(), values.tobytes())
-        if key not in self._rates:
+        made, rates = self._rates.setdefault(
+            key, (np.zeros(len(normal), dtype=bool), np.zeros_like(normal))
+        )
+        missing = wanted & ~made
+        if missing.any():
             by_draw = normal.reshape(-1, TRIALS_PER_DRAW, normal.shape[1])
-            self._rates[key] = law.rates_given(values, by_draw).reshape(normal.shape)
-        return self._rates[key]
+            found = law.rates_given(values, by_draw, missing.reshape(-1, TRIALS_PER_DRAW))
+            rates[missing] = found.reshape(normal.shape)[missing]
+            made |= missing
+        return rates
 
 
 _MADE: weakref.WeakKeyDictionary[Draws, UnseenTrials] = weakref.WeakKeyDictionary()
@@ -193,8 +204,13 @@ def _trial(draws: Draws, setting: Setting, rows: Rows, unseen: UnseenTrials) -> 
     )
     mean = (location + made)[:, None, :] - np.einsum("sko,spo->spk", gain, at)
     evidence, to_mean = pattern_evidence(within, shift)
-    effect, probability = _rates(draws, setting, unseen)
     pick, pick_coefficient = pattern_weights(draws, setting)
+    wanted = np.ones((len(setting.values), len(unseen.choice)), dtype=bool)
+    if len(rows) <= _FEW and len(wanted) > 1:
+        known = entering_values(draws, setting, rows)
+        picked = _picked(pick, pick_coefficient, known, unseen)
+        wanted = np.array([(picked == p).any(axis=1) for p in range(len(wanted))])
+    effect, probability = _rates(draws, setting, unseen, wanted)
     constant = folded.constant[:, None, :] + np.einsum("sk,spk->sp", by_mean, mean)[..., None]
     weight = np.log(np.maximum(probability, _SMALL)) + evidence[:, None, :]
     return _Trial(
@@ -227,8 +243,15 @@ def _within(draws: Draws, setting: Setting) -> Conditional:
     return dataclasses.replace(law, **arrays)
 
 
-def _rates(draws: Draws, setting: Setting, unseen: UnseenTrials) -> tuple[np.ndarray, np.ndarray]:
+def _rates(
+    draws: Draws, setting: Setting, unseen: UnseenTrials, wanted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return effects of the trials' rates and their pattern probabilities, by picked pattern.
+
+    Parameters
+    ----------
+    wanted : ndarray of bool, shape (picked, trial)
+        Whether the pattern is picked in the trial by any row; other entries may be anything.
 
     Returns
     -------
@@ -238,9 +261,9 @@ def _rates(draws: Draws, setting: Setting, unseen: UnseenTrials) -> tuple[np.nda
     across = each(draws.parameters["across_slope"])[:, draws.binary]
     log_odds_ratio = each(setting.rates.log_odds_ratio)
     effects, probabilities = [], []
-    for values in setting.values:
+    for values, asked in zip(setting.values, wanted, strict=True):
         told = None if setting.rates_known or _nothing_known(setting) else values
-        rate = unseen.rates(setting.rates, told, draws.binary)
+        rate = unseen.rates(setting.rates, told, draws.binary, asked)
         effects.append((across * (rate - draws.binary_centre)).sum(axis=1))
         probabilities.append(known_pattern_probability(rate, setting.values, log_odds_ratio))
     return np.stack(effects, axis=1), np.stack(probabilities, axis=1)
@@ -256,7 +279,9 @@ def _probability(
     """Return (trial, row) probabilities of rows alike."""
     known = entering_values(draws, setting, rows)
     linear = each(intercepts(draws, rows)) + trial.level[:, None] + affine(trial.coefficient, known)
-    picked = None if len(setting.values) == 1 else _picked(trial, known, unseen)
+    picked = None
+    if len(setting.values) > 1:
+        picked = _picked(trial.pick, trial.pick_coefficient, known, unseen)
 
     def of(array: np.ndarray, p: int) -> Any:
         """Return the column of a pattern in the trial that was made with the picked pattern."""
@@ -272,12 +297,11 @@ def _probability(
     return mixture(weights, probabilities)
 
 
-def _picked(trial: _Trial, known: np.ndarray, unseen: UnseenTrials) -> np.ndarray:
+def _picked(
+    pick: np.ndarray, coefficient: np.ndarray, known: np.ndarray, unseen: UnseenTrials
+) -> np.ndarray:
     """Return the position of the picked pattern in every trial for each row, (trial, row)."""
-    weights = [
-        trial.pick[:, p, None] + affine(trial.pick_coefficient[:, p], known)
-        for p in range(trial.pick.shape[1])
-    ]
+    weights = [pick[:, p, None] + affine(coefficient[:, p], known) for p in range(pick.shape[1])]
     highest = np.maximum.reduce(np.broadcast_arrays(*weights))
     below = np.cumsum([np.exp(weight - highest) for weight in weights], axis=0)
     # In units of the sum; the last pattern takes what rounding leaves.

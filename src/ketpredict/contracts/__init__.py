@@ -15,17 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from ketpredict.contracts.columns import arm_vocabulary, participant_vocabulary, summary_endings
-from ketpredict.contracts.fields import (
-    ARM_FIELDS,
-    ASSOCIATION_FIELDS,
-    PARTICIPANT_FIELDS,
-    column_field,
-    predictor_field,
-    summary_field,
-)
+from ketpredict.column_names import arm_vocabulary, participant_vocabulary, summary_endings
+from ketpredict.contracts.fields import ARM_FIELDS, ASSOCIATION_FIELDS, summary_field
 from ketpredict.contracts.reader import OUTCOMES, Reader
 from ketpredict.contracts.rules import arm_rules, association_rules, participant_rules
+from ketpredict.fields import PARTICIPANT_FIELDS, column_field, predictor_field
 from ketpredict.predictors import Predictor
 from ketpredict.tables import as_table
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 import pandera.pandas as pa
 
-from ketpredict.contracts.cells import Problem, is_readable, read_labels, read_numbers, show, tell
-from ketpredict.contracts.columns import Vocabulary, near_miss, summary_endings
-from ketpredict.contracts.fields import PARTICIPANT_FIELDS, Field
+from ketpredict.cell_values import Problem, show, tell
+from ketpredict.column_names import Vocabulary, near_miss, summary_endings
+from ketpredict.contracts.cells import is_readable, read_labels, read_numbers
+from ketpredict.contracts.fields import pandera_column
 from ketpredict.contracts.rules import Rule
+from ketpredict.fields import PARTICIPANT_FIELDS, Field
 from ketpredict.predictors import Predictor
 
 OUTCOMES = ("response", "improvement", "baseline_score", "endpoint_score")
@@ -200,7 +202,7 @@ def _failures(
 ) -> Iterator[tuple[str, str, int]]:
     """Yield column, check and row of everything that pandera objects to (row -1: no row)."""
     schema = pa.DataFrameSchema(
-        {field.name: field.column() for field in fields},
+        {field.name: pandera_column(field) for field in fields},
         checks=[pa.Check(rule.holds, error=rule.name, ignore_na=False) for rule in rules],
     )
     try:

@@ -15,12 +15,24 @@ from ketpredict.kernel_numbers import inner
 
 
 @inner
-def both_probability(p, q, log_odds_ratio):
-    """Return the probability that both of a pair are 1."""
-    ratio = math.exp(log_odds_ratio)
+def _both_probability(p, q, ratio):
+    """Return the probability that both of a pair are 1, given the odds ratio."""
     total = 1.0 + (p + q) * (ratio - 1.0)
     root = math.sqrt(total * total - 4.0 * ratio * (ratio - 1.0) * p * q)
     return 2.0 * ratio * p * q / (total + root)
+
+
+@inner
+def pair_cells(p, q, log_odds_ratio):
+    """Return the probabilities of both, the first alone, the second alone and none.
+
+    Each by the formula of a pair that is both 1, with a binary or its opposite: differences would
+    turn negative where a rate is all but 0 or 1.
+    """
+    ratio = math.exp(log_odds_ratio)
+    both, none = _both_probability(p, q, ratio), _both_probability(1.0 - p, 1.0 - q, ratio)
+    only_p = _both_probability(p, 1.0 - q, 1.0 / ratio)
+    return both, only_p, _both_probability(1.0 - p, q, 1.0 / ratio), none
 
 
 @inner
@@ -40,11 +52,11 @@ def chain_log(rate, odds, table):
         table[j, 0, 1] = table[j, 1, 1] = one
         if j > 0 and _varies(rate, j):
             p = rate[j - 1]
-            both = both_probability(p, q, odds[j - 1])
+            both, only_p, only_q, none = pair_cells(p, q, odds[j - 1])
             table[j, 1, 1] = math.log(both / p)
-            table[j, 1, 0] = math.log((p - both) / p)
-            table[j, 0, 1] = math.log((q - both) / (1.0 - p))
-            table[j, 0, 0] = math.log((1.0 - p - q + both) / (1.0 - p))
+            table[j, 1, 0] = math.log(only_p / p)
+            table[j, 0, 1] = math.log(only_q / (1.0 - p))
+            table[j, 0, 0] = math.log(none / (1.0 - p))
 
 
 @inner
@@ -58,8 +70,7 @@ def chain_back(rate, odds, count, rate_back, odds_back):
                 rate_back[j] -= (count[j, 0, 0] + count[j, 1, 0]) / (1.0 - q)
             continue
         p = rate[j - 1]
-        both = both_probability(p, q, odds[j - 1])
-        only_p, only_q, none = p - both, q - both, 1.0 - p - q + both
+        both, only_p, only_q, none = pair_cells(p, q, odds[j - 1])
         total = 1.0 / both + 1.0 / only_p + 1.0 / only_q + 1.0 / none
         both_back = count[j, 1, 1] / both - count[j, 1, 0] / only_p
         both_back += count[j, 0, 0] / none - count[j, 0, 1] / only_q

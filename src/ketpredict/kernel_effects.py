@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from ketpredict.kernel_chain import both_probability
+from ketpredict.kernel_chain import pair_cells
 from ketpredict.kernel_effect import below, normal, one_effect
 from ketpredict.kernel_numbers import (
     BINARY_IDX,
@@ -256,8 +256,8 @@ def _whole_covariance(numbers, work, rate, between, whole):
         rate[j] = below(location[k] + point[first + k])
         between[j, j] = rate[j] * (1.0 - rate[j])
     for j in range(1, binaries):
-        both = both_probability(rate[j - 1], rate[j], odds[j - 1])
-        between[j - 1, j] = both - rate[j - 1] * rate[j]
+        both, only_p, only_q, none = pair_cells(rate[j - 1], rate[j], odds[j - 1])
+        between[j - 1, j] = both * none - only_p * only_q
         between[j, j - 1] = between[j - 1, j]
     for end in range(2, binaries):
         for j in range(end - 1):
@@ -334,8 +334,7 @@ def _pass_chain_covariance(numbers, work, rate, between, back):
             back[end - 1, end - 1] -= value * between[j, end] / middle
     for j in range(1, binaries):
         p, q, value = rate[j - 1], rate[j], back[j - 1, j]
-        both = both_probability(p, q, odds[j - 1])
-        only_p, only_q, none = p - both, q - both, 1.0 - p - q + both
+        both, only_p, only_q, none = pair_cells(p, q, odds[j - 1])
         whole = 1.0 / both + 1.0 / only_p + 1.0 / only_q + 1.0 / none
         odds_back[j - 1] += value / whole
         rate_back[j - 1] += value * ((1.0 / none + 1.0 / only_p) / whole - q)

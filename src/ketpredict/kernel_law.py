@@ -39,6 +39,7 @@ from ketpredict.kernel_numbers import (
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
+_LEAST_RATE = 1e-15
 
 
 @inner
@@ -119,6 +120,10 @@ def law_means(numbers, trial_mean, mean, density):
             k = int(binary[j])
             density[law, j] = _DENSITY * math.exp(-0.5 * mean[law, k] ** 2)
             mean[law, k] = 0.5 * math.erfc(-mean[law, k] * _ROOT_HALF)
+            # Beyond eight SDs a rate has no digits left for its complement.
+            if not _LEAST_RATE < mean[law, k] < 1.0 - _LEAST_RATE:
+                mean[law, k] = min(max(mean[law, k], _LEAST_RATE), 1.0 - _LEAST_RATE)
+                density[law, j] = 0.0
 
 
 @inner

@@ -69,6 +69,7 @@ from ketpredict.kernel_people import log_sum, pass_pattern_back, pattern_terms
 
 _ROOT_HALF = math.sqrt(0.5)
 _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
+_SMALL = 1e-150
 
 
 @inner
@@ -226,7 +227,7 @@ def closed_likelihood(numbers, work):
     values = scratch(numbers, work, COEFFICIENTS).reshape(clusters, count + 2)
     back = scratch(numbers, work, COEFFICIENTS_BACK).reshape(clusters, count + 2)
     flat = block(numbers, ROW_VALUE)
-    probit, total = weight.shape[0] == 1, 0.0
+    probit, total, product = weight.shape[0] == 1, 0.0, 1.0
     for run in range(setting_idx.shape[0]):
         setting, c = int(setting_idx[run]), int(cluster_idx[run])
         base, variance = intercept[setting] + values[c, count], values[c, count + 1]
@@ -243,12 +244,24 @@ def closed_likelihood(numbers, work):
                 density = _DENSITY * math.exp(-0.5 * standard * standard)
                 if responders[row] > 0.0:
                     success = 0.5 * math.erfc(-standard * _ROOT_HALF)
-                    total += responders[row] * math.log(success)
-                    moved += responders[row] / success
+                    moved = 1.0 / success
+                    if responders[row] == 1.0 and success > _SMALL:
+                        product *= success
+                    else:
+                        total += responders[row] * math.log(success)
+                        moved *= responders[row]
                 if failures[row] > 0.0:
                     failure = 0.5 * math.erfc(standard * _ROOT_HALF)
-                    total += failures[row] * math.log(failure)
-                    moved -= failures[row] / failure
+                    if failures[row] == 1.0 and failure > _SMALL:
+                        product *= failure
+                        moved -= 1.0 / failure
+                    else:
+                        total += failures[row] * math.log(failure)
+                        moved -= failures[row] / failure
+                # One logarithm for many rows, taken before their product loses digits.
+                if product < _SMALL:
+                    total += math.log(product)
+                    product = 1.0
                 by_linear = moved * density * steepness
                 variance_back -= 0.5 * by_linear * linear / spread
             else:
@@ -269,7 +282,7 @@ def closed_likelihood(numbers, work):
         intercept_back[setting] += base_back
         back[c, count] += base_back
         back[c, count + 1] += variance_back
-    return total
+    return total + math.log(product)
 
 
 @inner

@@ -1,6 +1,7 @@
 """Which published effects enter, how much they count, and what they do to a fit."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import warnings
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import ketpredict as kp
+from ketpredict.cli import app
 from ketpredict.design import encode
 from ketpredict.effect_information import effective_patients
 from ketpredict.evidence import load_evidence, make_evidence, select_horizons
@@ -259,3 +262,20 @@ def test_the_page_of_the_evidence_has_every_count():
     script = Path(__file__).resolve().parents[1] / "scripts" / "effects_page.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_command_says_what_the_literature_did(
+    small_fit, small_literature, tmp_path, monkeypatch
+):
+    """Without sampling again: the command's own part is tables, picture and JSON."""
+    monkeypatch.setattr("ketpredict.literature.literature", lambda *_: small_literature)
+    path = small_fit.save(tmp_path / "fit.nc")
+    shown = CliRunner().invoke(app, ["literature", str(path), "--output", str(tmp_path / "new")])
+    assert shown.exit_code == 0, shown.output
+    for words in ("Slopes under ketamine", "bmi", "d: bmi at 24 h", "3 of 3 rows", "research"):
+        assert words in shown.output
+    assert (tmp_path / "new" / "literature.png").stat().st_size > 10_000
+    as_json = CliRunner().invoke(app, ["literature", str(path), "--json"])
+    table = json.loads(as_json.output)
+    assert table["slopes"][0]["effects"] == 3
+    assert [row["used"] for row in table["associations"]] == [True] * 3

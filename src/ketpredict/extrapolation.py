@@ -33,7 +33,7 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
         known = np.flatnonzero(~np.isnan(rows.value[:, k]))
         if limits["trials"] == 0:
             for row in known:
-                notes[row].append(f"{predictor.name}: no trial of the evidence reports it")
+                notes[row].append(f"{predictor.name}: {_unreported(posterior, predictor.name)}")
         elif limits["low"] is not None:
             values = predictor.from_scale(rows.value[known, k])
             outside = (values < limits["low"]) | (values > limits["high"])
@@ -77,3 +77,13 @@ def warn_extrapolation(posterior: Posterior, rows: Rows, *, stacklevel: int = 4)
             stacklevel=stacklevel,
         )
     return notes
+
+
+def _unreported(posterior: Posterior, predictor: str) -> str:
+    """Return what a fit knows of a predictor that none of its trials reports."""
+    effects = sum(
+        fate["used"] and fate["predictor"] == predictor for fate in posterior.facts["effects"]
+    )
+    if effects:
+        return "no trial of the evidence reports it, published effects alone speak of it"
+    return "no trial of the evidence reports it"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LABELS = ("participant", "population", "arm")
 _MOST_ROWS = 40
+_LONGEST_PREDICTOR = 18
 PARETO_LIMIT = 0.7
 """Shape of the importance weights above which an effect left out is not to be trusted."""
 _SECTION_COLUMNS = {
@@ -157,22 +158,22 @@ def predictive_print(table: pd.DataFrame) -> Table:
 def literature_print(table: pd.DataFrame) -> Table:
     """Return a table for print of the slopes of :func:`ketpredict.literature.literature`."""
     printed = new_table(
-        "Predictor", "Effects", "Patients\nbehind", "Slope with", "Slope without",
-        "Worth in\npatients", "Sensi-\ntivity",
+        "Predictor", "Effects,\npatients", "Slope with", "without", "Worth in\npatients",
+        "Sensi-\ntivity",
     )  # fmt: skip
+    printed.columns[0].min_width = _LONGEST_PREDICTOR
     for row in table.to_dict("records"):
         slopes = [
-            f"{signed(row[f'slope{ending}'])}\n({signed(row[f'lower{ending}'])} to "
+            f"{signed(row[f'slope{ending}'])}\n({signed(row[f'lower{ending}'])}, "
             f"{signed(row[f'upper{ending}'])})"
             for ending in ("", "_without")
         ]
+        worth = f"{row['effective_lower']:.0f}{DASH}{row['effective_upper']:.0f}"
         printed.add_row(
             str(row["predictor"]).replace("_", " "),
-            f"{row['effects']}",
-            f"{row['patients']}",
+            f"{row['effects']},  {row['patients']:3d}",
             *slopes,
-            f"{row['effective_patients']:.0f}\n({row['effective_lower']:.0f} to "
-            f"{row['effective_upper']:.0f})",
+            f"{row['effective_patients']:.0f}\n({worth})",
             f"{row['sensitivity']:.3f}",
         )
     return printed

@@ -258,7 +258,7 @@ def test_demo_prints_its_report_and_writes_its_files(run, tmp_path, no_sampling)
     ]
     words = " ".join(result.stdout.split())
     assert "17 trials: 28 published arms with 1111 people, and 31 patients" in words
-    assert "128 published predictor effects carried, not fitted" in words
+    assert "19 of 128 published predictor effects enter too" in words
     assert "What this version leaves out" in words
     assert words.endswith("For research; not for treatment decisions.")
     assert max(len(line) for line in result.stdout.splitlines() if "Written" not in line) <= 80

@@ -63,8 +63,9 @@ def test_the_guide_explains_every_key(path):
     guide = (models_folder() / "_guide.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^\| `(\w+)` \|", guide, flags=re.MULTILINE))
     table = tomllib.loads(path.read_text(encoding="utf-8"))
-    assert set(keys(table)) - {"horizons", "pooling", "priors"} <= explained
-    assert all(f"## `[{part}]`" in guide for part in ("horizons", "pooling", "priors"))
+    parts = {"horizons", "pooling", "literature", "priors"}
+    assert set(keys(table)) - parts <= explained
+    assert all(f"## `[{part}]`" in guide for part in parts)
 
 
 def test_published_has_the_six_candidates():

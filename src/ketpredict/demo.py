@@ -164,7 +164,8 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
         "60 %. No predictor here is clinically validated. Trials report a predictor patient by "
         "patient or arm by arm; published effects are statistics such as correlations. Where there "
         "is neither the slope is a guess, and a prior's share other than 100 % then reflects how "
-        "much trials vary in general. `ketpredict literature` says what the effects did."
+        "much trials vary in general; an effect that moves a slope away from zero can also make it "
+        "less certain than before. `ketpredict literature` says what the effects did."
     )
     printed = new_table(
         "Predictor", "for", "Slope", f"{100 * PROB:g} % interval", "above\nzero", "Trials",

@@ -142,6 +142,11 @@ def test_other_evidence_another_model_or_another_format_is_told(built, monkeypat
     )
     assert "models/published.toml (specification 111111111111 in the file" in specification
     assert all(REBUILD in problem for problem in (evidence, specification))
+    first, *others = posterior.predictors
+    moved = dataclasses.replace(first, centre=first.centre + 1.0)
+    dataclasses.replace(posterior, predictors=(moved, *others)).save(built)
+    (problem,) = published_problems(built)
+    assert problem.startswith(f"data/predictors.csv says something else of '{first.name}' now.")
     monkeypatch.setattr("ketpredict.posterior.FORMAT", 99)
     (problem,) = published_problems(built)
     assert "this version of ketpredict reads format 99" in problem

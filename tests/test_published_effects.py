@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ketpredict as kp
+from ketpredict import fitting
 from ketpredict.cli import app
 from ketpredict.design import encode
 from ketpredict.effect_information import effective_patients
@@ -279,3 +280,14 @@ def test_the_command_says_what_the_literature_did(
     table = json.loads(as_json.output)
     assert table["slopes"][0]["effects"] == 3
     assert [row["used"] for row in table["associations"]] == [True] * 3
+
+
+def test_effects_are_kept_where_outcomes_are_too_many(small_fit, monkeypatch):
+    monkeypatch.setattr("ketpredict.fitting._MOST_POINTWISE_VALUES", 0)
+    bare = dataclasses.replace(
+        small_fit,
+        groups={k: v for k, v in small_fit.groups.items() if k != "log_likelihood"},
+    )
+    kept = fitting._with_pointwise(bare, design_of(small_fit), 0).groups["log_likelihood"]
+    assert set(kept) == {"effects"}
+    assert np.array_equal(kept["effects"], small_fit.groups["log_likelihood"]["effects"])

@@ -19,6 +19,7 @@ from ketpredict.diagnostics import BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.stored_design import design_of
+from ketpredict.tables import records
 from ketpredict.wording import arm_words, trial_words, verdict_words
 
 BY_ARM = ("trial", "population", "arm")
@@ -61,8 +62,8 @@ class FitCheck:
         return {
             "passed": self.passed,
             "gates": [dataclasses.asdict(gate) for gate in self.gates],
-            "convergence": _records(self.convergence),
-            "posterior_predictive": _records(self.predictive),
+            "convergence": records(self.convergence),
+            "posterior_predictive": records(self.predictive),
         }
 
 
@@ -186,14 +187,3 @@ def _predictive_gate(table: pd.DataFrame) -> Gate:
         f"surprising is {named}, p = {worst['p_value']:.3f} (a gate at {limit:.4f})."
     )
     return Gate("posterior predictive, known trials", bool(worst["p_value"] >= limit), detail)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as dictionaries that JSON can hold: no NumPy numbers, no infinities."""
-    records = table.astype(object).to_dict(orient="records")
-    return [{str(name): _plain(value) for name, value in row.items()} for row in records]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -260,6 +260,8 @@ def _from_correlation(row: Mapping[str, Any], statistic: str, freedom: float) ->
     if isinstance(found, str):
         return found
     value, error, words = found
+    if abs(value) >= 1.0:
+        return "a correlation of 1 or -1 has no standard error"
     factor, more = _dichotomised(row)
     if _text(row, "contrast") == "split":
         sizes = _text(row, "counts").split(";")
@@ -287,7 +289,7 @@ def _correlation(
         value = 2.0 * math.sin(math.pi * estimate / 6.0)
         return value, error * math.sqrt(_RANK_VARIANCE), "rank correlation"
     t, words = _t_statistic(row, statistic, freedom)
-    if isinstance(words, str) and math.isnan(t):
+    if math.isnan(t):
         return words or None
     return t / math.sqrt(t * t + freedom), error, f"partial correlation of t ({words})"
 
@@ -298,9 +300,9 @@ def _t_statistic(row: Mapping[str, Any], statistic: str, freedom: float) -> tupl
     p_value, relation = _number(row, "p_value"), _text(row, "p_relation") or "="
     if statistic == "t" and not math.isnan(estimate):
         return estimate, "as printed"
-    if statistic == "f":
-        if _number(row, "df1") != 1.0:
-            return math.nan, "F has a sign and a size only with one degree of freedom (df1)"
+    if statistic == "f" and _number(row, "df1") != 1.0:
+        return math.nan, "F has a sign and a size only with one degree of freedom (df1)"
+    if statistic == "f" and estimate >= 0.0:
         return math.sqrt(estimate), "square root of F"
     if not math.isnan(estimate) and error > 0.0:
         return estimate / error, "estimate over standard error"
@@ -318,7 +320,6 @@ def _from_words(row: Mapping[str, Any], freedom: float) -> Term | str:
     p_value, relation = _number(row, "p_value"), _text(row, "p_relation") or "="
     direction, error = _direction(row), _fisher_error(freedom)
     factor, more = _dichotomised(row)
-    doubt = _positive(row)
     term = Term(CORRELATION, standard_error=error, attenuation=factor)
     if 0.0 < p_value < 1.0 and relation == "=":
         t = _t_of_p(p_value, freedom)
@@ -327,6 +328,9 @@ def _from_words(row: Mapping[str, Any], freedom: float) -> Term | str:
         value = -value if direction == -1 else value
         words = "exact p without a sign: both" if positive < 1.0 else "exact p with its direction"
         return dataclasses.replace(term, statistic=value, positive=positive, method=words + more)
+    doubt = _positive(row)
+    if direction is None and math.isnan(p_value) and math.isnan(doubt):
+        return "neither a size, a p-value nor a direction"
     level = p_value if 0.0 < p_value < 1.0 else _LEVEL
     bound = float(ndtri(1.0 - level / 2.0)) * error
     if direction == 0 or relation in (">", ">="):

@@ -182,9 +182,18 @@ def _finite(value: float) -> float | None:
 
 
 def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterior:
-    """Add replicated responders and pointwise log likelihoods, unless they are too many to keep."""
+    """Add replicated responders and pointwise log likelihoods, unless they are too many to keep.
+
+    Those of the published effects are few, and always kept: what the literature did needs them.
+    """
+    pointwise = {}
+    if len(design.effects):
+        of_effects = effect_log_likelihood(posterior.parameters, design)
+        lead = posterior.groups["posterior"]["intercept"].shape[:2]
+        pointwise["effects"] = of_effects.reshape(*lead, len(design.effects))
     if posterior.n_draws * len(design.units) > _MOST_POINTWISE_VALUES:
-        return posterior
+        kept = {**posterior.groups, "log_likelihood": pointwise} if pointwise else posterior.groups
+        return dataclasses.replace(posterior, groups=kept)
     probability = unit_probability(posterior.parameters, design)
     shape = (*posterior.groups["posterior"]["intercept"].shape[:2], len(design.units))
     n, responders = design.units.n, design.units.responders
@@ -199,10 +208,7 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
         log_likelihood += xlog1py(n - responders, -probability)
         log_likelihood += choose
         replicated = drawn.result()
-    pointwise = {"responders": log_likelihood.reshape(shape)}
-    if len(design.effects):
-        of_effects = effect_log_likelihood(posterior.parameters, design)
-        pointwise["effects"] = of_effects.reshape(*shape[:2], len(design.effects))
+    pointwise["responders"] = log_likelihood.reshape(shape)
     groups = {
         **posterior.groups,
         "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},

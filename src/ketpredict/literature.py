@@ -26,6 +26,7 @@ from ketpredict.fitting import SamplerSettings, redraw
 from ketpredict.posterior import Posterior
 from ketpredict.published_effects import no_effects
 from ketpredict.stored_design import design_of
+from ketpredict.tables import records
 
 _FEW_DRAWS = 400
 
@@ -65,9 +66,9 @@ class Literature:
         """Return plain lists, texts and numbers, for JSON."""
         return {
             "prob": self.prob,
-            "slopes": _records(self.slopes),
-            "effects": _records(self.effects),
-            "associations": _records(self.fates),
+            "slopes": records(self.slopes),
+            "effects": records(self.effects),
+            "associations": records(self.fates),
         }
 
 
@@ -186,16 +187,3 @@ def _left_out(posterior: Posterior) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): _plain(value) for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

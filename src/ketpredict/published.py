@@ -252,6 +252,7 @@ def published_problems(path: str | Path | None = None) -> list[str]:
         One sentence each; empty where the file is up to date.
     """
     from ketpredict.evidence import load_evidence
+    from ketpredict.predictors import load_predictors
     from ketpredict.spec import load_spec
 
     try:
@@ -271,6 +272,13 @@ def published_problems(path: str | Path | None = None) -> list[str]:
         f"{now[:12]} now). Build it again with '{REBUILD}'."
         for name, (what, now) in compared.items()
         if made[name] != now
+    ]
+    known = load_predictors()
+    problems += [
+        f"data/predictors.csv says something else of '{predictor.name}' now. Build it again with "
+        f"'{REBUILD}'."
+        for predictor in posterior.predictors
+        if known.get(predictor.name) != predictor
     ]
     if posterior.problems:
         problems.append(f"It did not converge: {'; '.join(posterior.problems)}.")

@@ -56,7 +56,7 @@ def build(design: Design) -> pm.Model:
             success, failure = response_tails(design, parameters, shared, None, None, None)
         pm.CustomDist(
             "responders",
-            design.units.n.astype(int),
+            _counts(design.units.n),
             success,
             failure,
             dist=_binomial_draw,
@@ -66,6 +66,11 @@ def build(design: Design) -> pm.Model:
             dims="unit",
         )
     return model
+
+
+def _counts(n: np.ndarray) -> np.ndarray:
+    """Return whole numbers as integers, which PyMC's binomial draws; weights stay as they are."""
+    return n.astype(int) if np.array_equal(n, np.round(n)) else n
 
 
 def _with_predictors(

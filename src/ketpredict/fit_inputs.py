@@ -15,7 +15,7 @@ from ketpredict.contracts import CheckedTable, validate_participants
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence, combine, load_evidence, make_evidence
 from ketpredict.fields import PARTICIPANT_FIELDS
-from ketpredict.predictors import Predictor, load_predictors
+from ketpredict.predictors import OF_ANY_FIELD, Predictor, load_predictors
 from ketpredict.spec import ModelSpec
 
 PUBLISHED = "published"
@@ -113,14 +113,23 @@ def from_patients(
     if left_alone:
         messages.append(f"Columns left alone: {', '.join(left_alone)}.")
     outside = _outside(evidence)
-    if outside is not None and evidence == PUBLISHED and not set(names) & set(load_predictors()):
+    if outside is not None and evidence == PUBLISHED and not _of_this_field(names, own, outside):
         messages.append(
-            "None of the columns is a predictor that the published evidence knows, so the fit "
-            "rests on your rows alone (evidence=None)."
+            "No predictor and no population of your table is one that the published evidence "
+            "knows, so the fit rests on your rows alone (evidence=None). To have it nevertheless, "
+            "pass evidence=ketpredict.load_evidence()."
         )
         outside = None
     together = own if outside is None else combine(own, outside)
     return FitInputs(spec.with_predictors(names), references, together).with_messages(messages)
+
+
+def _of_this_field(names: Sequence[str], own: Evidence, published: Evidence) -> bool:
+    """Return whether the published evidence speaks of the caller's patients."""
+    of_field = set(load_predictors()) - OF_ANY_FIELD
+    populations = set(published.arms["population"]) | set(published.participants["population"])
+    known = set(own.participants["population"]) & populations
+    return not names or bool(known) or bool(set(names) & of_field)
 
 
 def _outside(evidence: str | Evidence | None) -> Evidence | None:
@@ -182,7 +191,7 @@ def _with_indicators(
     candidates = [name for name in table if name not in taken and name not in references]
     if predictors is not None:
         candidates = [name for name in candidates if name in predictors]
-    elif set(references) & set(table):
+    elif (set(references) - OF_ANY_FIELD) & set(table):
         # A table with known predictors uses these; a model with others names them.
         own = {name.partition("=")[0] for name in spec.predictors or ()}
         candidates = [name for name in candidates if name in own]

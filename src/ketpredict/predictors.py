@@ -24,6 +24,9 @@ from ketpredict.resources import data_path
 Kind = Literal["continuous", "binary"]
 Transform = Literal["identity", "log"]
 
+OF_ANY_FIELD = frozenset({"age", "female"})
+"""Known predictors that tables of any field of medicine have: they do not say that it is ours."""
+
 _TRUE = ("1", "true", "yes", "y")
 _FALSE = ("0", "false", "no", "n", "")
 

@@ -57,6 +57,19 @@ def category_levels(predictors: Iterable[Predictor]) -> dict[str, tuple[str, ...
     return levels
 
 
+def exclusive_places(predictors: Iterable[Predictor]) -> tuple[tuple[int, ...], ...]:
+    """Return the labels of each column, as positions among the binary predictors.
+
+    One person has one label, so that at most one of them is 1.
+    """
+    places: dict[str, list[int]] = {}
+    binary = [predictor for predictor in predictors if predictor.kind == "binary"]
+    for place, predictor in enumerate(binary):
+        if predictor.category:
+            places.setdefault(predictor.category, []).append(place)
+    return tuple(tuple(together) for together in places.values() if len(together) > 1)
+
+
 def category_fields(levels: Mapping[str, Sequence[str]]) -> list[Field]:
     """Return what columns of labels must hold."""
 

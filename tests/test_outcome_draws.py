@@ -76,7 +76,7 @@ def test_patients_of_one_new_trial_respond_together_as_simulated_trials_say():
 
 def test_patients_of_one_new_population_share_its_effect_across_its_trials():
     """Without predictors: an integral over the population's effect alone."""
-    one, fit = one_draw_many_times(
+    _, fit = one_draw_many_times(
         33, (), population_scale=0.9, trial_scale=0.6, treatment_scale=0.4, intercept=0.2
     )
     trials, populations = ["a", "b", "c", None], ["far", "far", "off", "far"]

@@ -31,8 +31,16 @@ ARMS = pd.DataFrame(
     {
         "trial": ["one", "one", "two", "two", "three", "four", "four", "five"],
         "population": ["uni", "uni", "uni", "uni", "uni", "bi", "bi", "bi"],
-        "arm": ["ketamine", "saline", "ketamine", "midazolam", "ketamine", "ketamine", "saline"]
-        + ["ketamine"],
+        "arm": [
+            "ketamine",
+            "saline",
+            "ketamine",
+            "midazolam",
+            "ketamine",
+            "ketamine",
+            "saline",
+            "ketamine",
+        ],
         "hours": [24.0, 24, 24, 24, 24, 24, 24, 24],
         "n": [30, 30, 47, 25, 22, 18, 18, 40],
         "responders": [17, 4, 30, 7, 8, 9, 1, 18],

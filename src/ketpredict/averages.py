@@ -151,9 +151,7 @@ def pattern_weights(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndar
     return constant, coefficient
 
 
-def _entering(
-    draws: Draws, setting: Setting, moved: Moved | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _entering(draws: Draws, setting: Setting, moved: Moved | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the binaries and the shifts of the continuous ones as the linear predictor has them.
 
     Returns

@@ -1,10 +1,11 @@
 r"""The effects of a trial that the fit has not seen, given what the trial counted.
 
-A new trial has a level :math:`v`, a treatment deviation :math:`d`, slopes :math:`c`, predictor means
-:math:`\mu` and rates of binaries :math:`r`. Given one posterior draw :math:`\theta` they follow
+A new trial has a level :math:`v`, a treatment deviation :math:`d`, slopes :math:`c`, predictor
+means :math:`\mu` and rates of binaries :math:`q`. Given one posterior draw :math:`\theta`,
 
-.. math:: p(v, d, c, \mu, r \mid \text{counts}, \theta) \propto p(v, d, c, \mu, r \mid \theta)
-          \textstyle\prod_a \mathrm{Binomial}(r_a \mid n_a, P_a)\, p(\text{summaries}_a \mid \mu, r),
+.. math:: p(v, d, c, \mu, q \mid \text{counts}, \theta) \propto p(v, d, c, \mu, q \mid \theta)
+          \textstyle\prod_a \mathrm{Binomial}(r_a \mid n_a, P_a)\,
+          p(\text{summaries}_a \mid \mu, q),
 
 jointly over the arms :math:`a` of the trial, and the integral of the right-hand side is what the
 counts say about :math:`\theta`. Both come from weighted candidates: the rates by inversion given
@@ -115,9 +116,7 @@ def _part(draws: Draws, design: Design, units: np.ndarray, uniform: np.ndarray) 
     levels, mixtures = [], []
     for unit, arm in zip(units, arms, strict=True):
         own = np.asarray(unit_slope(draws.parameters, arm)) + slope
-        mixture = arm_mixture(
-            draws, summary_of(design, np.array([unit])), own, mean, ndtr(probit)
-        )
+        mixture = arm_mixture(draws, summary_of(design, np.array([unit])), own, mean, ndtr(probit))
         log_weight = log_weight + _spread_evidence(draws, arm, mixture)
         levels.append(np.asarray(unit_intercept(draws.parameters, arm))[..., None] + mixture.mean)
         mixtures.append(mixture)
@@ -136,7 +135,7 @@ def _part(draws: Draws, design: Design, units: np.ndarray, uniform: np.ndarray) 
 
 
 def _rates(draws: Draws, arms: list[Units], normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return probits of the trial's rates given all published proportions, and how likely these are.
+    """Return probits of the trial's rates given published proportions, and how likely these are.
 
     Returns
     -------
@@ -239,14 +238,10 @@ class _Counts:
         """Return an average over an arm's people at effects (draw, candidate, effect)."""
         moved = (self._toward(self.arms[i]) * effect).sum(axis=-1)[..., None]
         mixture = self.mixtures[i]
-        by_pattern = function(
-            self.levels[i] + moved, mixture.variance[..., None], self.components
-        )
+        by_pattern = function(self.levels[i] + moved, mixture.variance[..., None], self.components)
         return np.asarray((mixture.weight * by_pattern).sum(axis=-1))
 
-    def candidates(
-        self, normal: np.ndarray, uniform: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def candidates(self, normal: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return candidates of both effects, standardised, and their log weights.
 
         Parameters

@@ -45,7 +45,10 @@ def with_trial(design: Design, arms: pd.DataFrame) -> Design:
     )
     names = [field.name for field in dataclasses.fields(Units)]
     units = Units(
-        **{name: np.concatenate([getattr(design.units, name), getattr(own, name)]) for name in names}
+        **{
+            name: np.concatenate([getattr(design.units, name), getattr(own, name)])
+            for name in names
+        }
     )
     law_trial = np.append(design.law_trial, len(design.trials))
     people = design.people

@@ -66,8 +66,8 @@ class Explanation:
         One row for each predictor that is not known: ``predictor``, ``label``, ``could_move`` (SD
         of the probability over the values that the predictor may have in such a patient, were it
         measured; posterior mean), ``lower``, ``upper`` (over posterior draws), ``would_show`` (the
-        same SD of the probability that would be reported, the mean over draws: smaller, because the
-        draws disagree on the direction).
+        same SD of the probability that would be reported, the mean over draws: much smaller where
+        the draws disagree on the direction).
     probability, nothing_known : float
         Posterior means with everything known, and with no predictor known, in the same trial,
         population and arm. The column ``moved`` adds up to their difference.
@@ -275,8 +275,10 @@ def value_law(posterior: Posterior, row: Rows, k: int) -> tuple[np.ndarray, np.n
     constant, coefficient = pattern_weights(draws, setting)
     known = entering_values(draws, setting, row)
     log_weight = constant + np.stack(
-        [affine(coefficient[:, p], known)[:, 0] if known.size else 0.0 * constant[:, 0]
-         for p in range(constant.shape[1])],
+        [
+            affine(coefficient[:, p], known)[:, 0] if known.size else 0.0 * constant[:, 0]
+            for p in range(constant.shape[1])
+        ],
         axis=1,
     )
     pattern = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))

@@ -28,7 +28,9 @@ import pandas as pd
 
 from ketpredict.averages import Moved, average_probability
 from ketpredict.equations import unit_slope
+from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
+from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
@@ -160,6 +162,102 @@ def effects_table(
         "prior_share": share.ravel(),
     }
     return pd.concat([pd.DataFrame(table), _rests_on(posterior)], axis=1)
+
+
+def partial_effect_table(
+    posterior: Posterior,
+    predictor: str,
+    arm: str = REFERENCE_ARM,
+    probs: tuple[float, float] = (0.5, 0.9),
+    points: int = 61,
+) -> pd.DataFrame:
+    """Return the probability of response against the value of one predictor, by population.
+
+    It is what a prediction says of a patient in an unseen trial of whom this one value is known;
+    what it tells about the other predictors is part of it. An association, not a cause.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    predictor : str
+    arm : str
+    probs : tuple of float
+        Probability contents of the inner and the outer interval.
+    points : int
+        Values of a continuous predictor, from two reference SDs below its reference (or the lowest
+        value in the evidence) to two above (or the highest).
+
+    Returns
+    -------
+    DataFrame
+        ``population``, ``arm``, ``value`` (own unit), ``probability`` (posterior mean, averaged
+        over trials), ``inner_lower``, ``inner_upper``, ``outer_lower``, ``outer_upper`` (of that
+        average), ``in_evidence`` (whether the value lies in the range of the evidence) and
+        ``extrapolated`` (whether the population's 24 h prediction goes beyond its evidence).
+
+    Raises
+    ------
+    DataError
+        The fit has no such predictor.
+    """
+    one = _predictor(posterior, predictor)
+    limits = posterior.facts["ranges"][predictor]
+    low, high = limits["low"], limits["high"]
+    values = np.array([0.0, 1.0])
+    if one.kind == "continuous":
+        ends = one.from_scale([-2.0, 2.0])
+        first = max(float(ends[0]) if low is None else min(float(ends[0]), low), one.low)
+        last = min(float(ends[1]) if high is None else max(float(ends[1]), high), one.high)
+        start, stop = one.to_scale([first, last])
+        values = one.from_scale(np.linspace(start, stop, points))
+    populations = list(posterior.coords["population"])
+    columns = {
+        "population": np.repeat(np.array(populations, dtype=object), len(values)),
+        predictor: np.tile(values, len(populations)),
+    }
+    table = pd.DataFrame({"population": columns["population"], "arm": arm})
+    table["value"] = columns[predictor]
+    rows = encode_rows(posterior, {**columns, "arm": [arm] * len(table)}, len(table))
+    draws = _average(posterior, rows, None)
+    table["probability"] = draws.mean(axis=0)
+    for name, prob in zip(("inner", "outer"), probs, strict=True):
+        tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+        table[f"{name}_lower"], table[f"{name}_upper"] = np.quantile(draws, tails, axis=0)
+    reported = limits["trials"] > 0
+    inside = (table["value"] >= low) & (table["value"] <= high) if low is not None else reported
+    table["in_evidence"] = inside
+    beyond = {entry["population"]: entry["extrapolated"] for entry in posterior.facts["basis"]}
+    table["extrapolated"] = table["population"].map(beyond).astype(bool)
+    return table
+
+
+def evidence_values(posterior: Posterior, predictor: str) -> pd.DataFrame:
+    """Return what the evidence holds of one predictor: patients' values and arms' means.
+
+    Returns
+    -------
+    DataFrame
+        ``population``, ``kind`` (patients or arm), ``value`` (own unit; a share of 0 to 1 for arms
+        with a binary one) and ``n``.
+
+    Raises
+    ------
+    DataError
+        The fit has no such predictor.
+    """
+    one = _predictor(posterior, predictor)
+    design = design_of(posterior)
+    value = design.units.value[:, design.predictor_names.index(predictor)]
+    table = design.labels()[["population", "kind", "n"]]
+    table.insert(2, "value", one.from_scale(value) if one.kind == "continuous" else value)
+    return table[~np.isnan(value)].reset_index(drop=True)
+
+
+def _predictor(posterior: Posterior, name: str) -> Predictor:
+    known = {predictor.name: predictor for predictor in posterior.predictors}
+    if name not in known:
+        raise DataError(f"'{name}' is no predictor of this fit; it has {', '.join(known)}.")
+    return known[name]
 
 
 def _limits(draws: np.ndarray, shares: list[float], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -164,7 +164,7 @@ def _together(
     probability. A known trial and a known population have an empty name.
     """
     found: dict[tuple[str, str], list[int]] = {}
-    for i in np.flatnonzero(rows.new_trial | rows.new_population):
+    for i in np.flatnonzero(rows.new_trial | rows.new_population).tolist():
         of_trial, of_population = _name(trial, i), _name(population, i)
         named = bool(rows.new_trial[i] and of_trial), bool(rows.new_population[i] and of_population)
         if not any(named):
@@ -172,7 +172,7 @@ def _together(
         own = f"trial {of_trial}" if named[0] else f"row {i}"
         where = f"population {of_population}" if named[1] else f"population of {own}"
         key = own if rows.new_trial[i] else "", where if rows.new_population[i] else ""
-        found.setdefault(key, []).append(int(i))
+        found.setdefault(key, []).append(i)
     return found
 
 

@@ -113,7 +113,9 @@ def _draw_study_and_time(
     path = np.concatenate([np.zeros((size, len(CURVES), 1)), walk], axis=2)
     reference = horizons.knots.index(horizons.reference)
     draws["horizon_offset"] = path - path[:, :, [reference]]
-    draws["improvement_sd"] = draw_variable(priors["improvement_sd"], (size, len(design.scales)), rng)
+    draws["improvement_sd"] = draw_variable(
+        priors["improvement_sd"], (size, len(design.scales)), rng
+    )
 
 
 def _draw_slopes(
@@ -195,7 +197,9 @@ def _draw_association(
         draws["predictor_cholesky"] = factor[:, rows, columns]
         draws["predictor_covariance"] = factor @ factor.transpose(0, 2, 1)
     if continuous and binary:
-        draws["binary_shift"] = draw_variable(priors["binary_shift"], (size, continuous, binary), rng)
+        draws["binary_shift"] = draw_variable(
+            priors["binary_shift"], (size, continuous, binary), rng
+        )
     if binary > 1:
         association = draw_variable(priors["binary_association"], (size, binary - 1), rng)
         draws["binary_log_odds_ratio"] = association

@@ -163,7 +163,9 @@ def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
     -------
     ndarray of shape (row,)
     """
-    return variance_ratio(response_draws(posterior, rows), response_draws(prior_of(posterior), rows))
+    return variance_ratio(
+        response_draws(posterior, rows), response_draws(prior_of(posterior), rows)
+    )
 
 
 def prior_of(posterior: Posterior) -> Posterior:

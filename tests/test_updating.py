@@ -368,3 +368,18 @@ def test_a_fit_without_its_data_is_refused(small_fit):
     bare = {**small_fit.groups, "constant_data": {}}
     with pytest.raises(DataError, match="fit again"):
         update(dataclasses.replace(small_fit, groups=bare), SITE)
+
+
+def test_what_only_a_refit_can_learn_is_said(small_fit):
+    """The third trial that reports a predictor would give its trial means a slope."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = update(small_fit, {**SITE, "family_history_aud_pct": [40.0, 40.0]})
+    assert "report family_history_aud for a fit" in result.facts["messages"][-1]
+    assert "for a fit to give" not in "".join(update_messages(small_fit))
+
+
+def update_messages(posterior):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return update(posterior, SITE).facts["messages"]

@@ -68,7 +68,7 @@ class TrialCandidates:
 
 
 def trial_candidates(
-    draws: Draws, design: Design, units: np.ndarray, *, candidates: int = 128, seed: int = _SEED
+    draws: Draws, design: Design, units: np.ndarray, *, candidates: int = 64, seed: int = _SEED
 ) -> TrialCandidates:
     """Return weighted candidates for the effects of one trial given its arms.
 

@@ -43,7 +43,7 @@ _COUNTED = ("arm", "hours", "threshold", "scale", "n", "responders")
 
 
 def update(
-    posterior: Posterior, counts: Any, *, seed: int = 0, candidates: int = 128, strict: bool = False
+    posterior: Posterior, counts: Any, *, seed: int = 0, candidates: int = 64, strict: bool = False
 ) -> Posterior:
     """Return the fit with one more trial that it knows: a site's own counts, without a refit.
 
@@ -108,7 +108,7 @@ def update(
         groups=groups,
         coords={**fit.coords, **{name: labels[name] for name in _OF_DESIGN}},
         trial_values=after.trial_values,
-        facts=_facts(posterior, after, used, effective, shape),
+        facts=_facts(posterior, before, after, used, effective, shape),
     )
     for problem in result.problems[len(posterior.problems) :]:
         words = f"The update is not to be trusted: {problem}."
@@ -287,7 +287,12 @@ def _with_outcomes(
 
 
 def _facts(
-    posterior: Posterior, after: Design, used: Evidence, effective: float, shape: float
+    posterior: Posterior,
+    before: Design,
+    after: Design,
+    used: Evidence,
+    effective: float,
+    shape: float,
 ) -> dict[str, Any]:
     """Return the facts of the updated fit: basis, ranges, diagnostics, provenance, messages."""
     facts = copy.deepcopy(posterior.facts)
@@ -313,6 +318,13 @@ def _facts(
     words = ", ".join(f"{row['responders']:g} of {row['n']:g} ({row['arm']})" for row in counts)
     message = f"Updated without a refit with the counts of {trial}: {words}."
     facts["messages"] = [*facts["messages"], *used.messages, message]
+    further = np.setdiff1d(after.across_idx, before.across_idx) if after.has_across else []
+    if len(further):
+        names = ", ".join(after.predictor_names[k] for k in further)
+        facts["messages"].append(
+            f"Enough trials now report {names} for a fit to give their trial means a slope of "
+            "their own; an update cannot."
+        )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws
     for name in ("ess_bulk", "ess_tail"):

@@ -17,8 +17,9 @@ from ketpredict.expansion import expand
 from ketpredict.fitting import SamplerSettings
 from ketpredict.graph import build
 from ketpredict.predictors import load_predictors
+from ketpredict.prior_families import Prior
 from ketpredict.resources import models_folder
-from ketpredict.spec import Pooling, Prior, load_spec
+from ketpredict.spec import Pooling, load_spec
 
 REFERENCES = load_predictors()
 FIXED = {
@@ -227,10 +228,19 @@ def with_effects_of_fixed_spread(scale, *, population_slope):
     return with_effects(priors={**spec.priors, **fixed}, pooling=pooling)
 
 
+def weighted():
+    """Patients with weights, so that responders and people are no whole numbers."""
+    rng = np.random.default_rng(12)
+    table = deleted(rng, patients(rng))
+    weight = rng.choice([0.0, 0.3, 1.0, 2.5], len(table))
+    return designed(table.assign(sample_weight=weight), None, EVERY)
+
+
 MODELS = sorted(path.stem for path in models_folder().glob("*.toml"))
 DESIGNS = {
     **{name: (lambda name=name: published(name)) for name in MODELS},
     "everything": everything,
+    "weights": weighted,
     "everything, logit": lambda: everything("logit", across=False),
     "missing cells": with_missing_cells,
     "one predictor": one_predictor,

@@ -69,19 +69,28 @@ def evidence_of(table):
     return make_evidence(arms=table, predictors=NAMES)
 
 
-def joined(posterior, site):
-    """Return the published arms of :data:`ARMS` with those of a site."""
-    return pd.concat([ARMS, pd.DataFrame(site)], ignore_index=True)
-
-
 @pytest.fixture(scope="module")
 def small_fit():
     return fitted(ARMS, 1)
 
 
+@pytest.fixture(scope="module")
+def few(small_fit):
+    """Return the fit with some of its draws, for what needs no precision."""
+    groups = {
+        name: {
+            key: values[:, ::10] if name in ("posterior", "posterior_predictive") else values
+            for key, values in variables.items()
+        }
+        for name, variables in small_fit.groups.items()
+    }
+    pointwise = {key: values[:, ::10] for key, values in groups["log_likelihood"].items()}
+    return dataclasses.replace(small_fit, groups={**groups, "log_likelihood": pointwise})
+
+
 def fitted(table, seed):
     design, used = prepare(model(NAMES), evidence_of(table), load_predictors())
-    settings = SamplerSettings(draws=1000, tune=500, chains=2, target_accept=0.9, seed=seed)
+    settings = SamplerSettings(draws=800, tune=400, chains=2, target_accept=0.9, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(design, used, settings)
@@ -161,7 +170,7 @@ def test_a_site_with_predictors_equals_simulated_trials(published):
     """Trials from the model's law, each weighted by how likely it makes what the site reports."""
     draws, design, units = prior_draws(NAMES, {**SITE, **SUMMARIES[published]})
     found = trial_candidates(draws, design, units, candidates=2048)
-    size, rng, p = 400_000, np.random.default_rng(3), draws.parameters
+    size, rng, p = 200_000, np.random.default_rng(3), draws.parameters
     for d in range(len(draws)):
         v = p["trial_scale"][d] * rng.standard_normal(size)
         t = p["treatment_scale"][d] * rng.standard_normal(size)
@@ -205,7 +214,7 @@ def test_a_site_with_predictors_equals_simulated_trials(published):
         error = np.hypot(
             np.sqrt((brute**2).sum()) / brute.sum(), np.sqrt((ours**2).sum()) / ours.sum()
         )
-        assert error < 0.12
+        assert error < 0.17
         expected = highest + np.log(brute.mean())
         assert abs(found.log_likelihood[d] - expected) < 4.0 * error
         brute, ours = brute / brute.sum(), ours / ours.sum()
@@ -254,13 +263,13 @@ def test_an_update_equals_a_refit(small_fit):
 
 
 @pytest.fixture(scope="module")
-def updated(small_fit):
+def updated(few):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return update(small_fit, {**SITE, "bmi_mean": [31.0, 31.0], "scale": ["QIDS", "QIDS"]})
+        return update(few, {**SITE, "bmi_mean": [31.0, 31.0], "scale": ["QIDS", "QIDS"]})
 
 
-def test_the_design_of_an_update_is_that_of_a_fit_with_the_same_arms(small_fit, updated):
+def test_the_design_of_an_update_is_that_of_a_fit_with_the_same_arms(few, updated):
     site = {**SITE, "bmi_mean": [31.0, 31.0], "scale": ["QIDS", "QIDS"]}
     table = pd.concat([ARMS, pd.DataFrame(site)], ignore_index=True)
     fresh, _ = prepare(model(NAMES), evidence_of(table), load_predictors())
@@ -277,9 +286,9 @@ def test_the_design_of_an_update_is_that_of_a_fit_with_the_same_arms(small_fit, 
     place = fresh.trials.index("site")
     np.testing.assert_allclose(ours.trial_values[-1], fresh.trial_values[place])
     # What the trials of the fit had stays theirs, though the cells moved.
-    first = small_fit.coords["trial_cell"]
+    first = few.coords["trial_cell"]
     came_from = updated.groups["posterior"]["trial_mean"].reshape(updated.n_draws, -1)
-    before = small_fit.groups["posterior"]["trial_mean"].reshape(small_fit.n_draws, -1)
+    before = few.groups["posterior"]["trial_mean"].reshape(few.n_draws, -1)
     for label in first:
         values = came_from[:, updated.coords["trial_cell"].index(label)]
         assert np.isin(values, before[:, first.index(label)]).all()
@@ -310,10 +319,10 @@ def test_the_graph_of_an_update_has_its_density(updated):
     assert "site" in built.coords["trial"]
 
 
-def test_the_same_seed_gives_the_same_draws_and_updates_follow_each_other(small_fit):
+def test_the_same_seed_gives_the_same_draws_and_updates_follow_each_other(few):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        first, second = update(small_fit, SITE, seed=3), update(small_fit, SITE, seed=3)
+        first, second = update(few, SITE, seed=3), update(few, SITE, seed=3)
         other = update(first, {**SITE, "trial": ["second site"] * 2, "population": ["bi"] * 2})
     for name, values in first.groups["posterior"].items():
         np.testing.assert_array_equal(values, second.groups["posterior"][name])
@@ -324,18 +333,18 @@ def test_the_same_seed_gives_the_same_draws_and_updates_follow_each_other(small_
     assert abs(np.corrcoef(scaled.T)[0, 1]) < 0.4
 
 
-def test_counts_that_leave_few_draws_say_so(small_fit):
+def test_counts_that_leave_few_draws_say_so(few):
     counts = {**SITE, "n": [400, 400], "responders": [4, 396]}
     with pytest.warns(ConvergenceWarning, match="fit again with these counts") as caught:
-        result = update(small_fit, counts)
+        result = update(few, counts)
     assert len(caught) == 1
     assert "Pareto k" in result.problems[-1]
     with pytest.raises(ConvergenceError, match="site moved the fit far"):
-        update(small_fit, counts, strict=True)
+        update(few, counts, strict=True)
 
 
-def test_the_table_says_what_the_counts_did(small_fit, updated):
-    table = update_table(small_fit, updated, 0.8)
+def test_the_table_says_what_the_counts_did(few, updated):
+    table = update_table(few, updated, 0.8)
     assert list(table["arm"]) == ["ketamine", "midazolam"]
     assert list(table["responders"]) == [6, 2]
     rows = encode_rows(updated, {"trial": ["site"] * 2, "arm": ["ketamine", "midazolam"]}, 2)
@@ -359,27 +368,39 @@ def test_the_table_says_what_the_counts_did(small_fit, updated):
         ({"hours": [400.0, 400.0]}, "400"),
     ],
 )
-def test_counts_that_cannot_be_used_are_refused_in_words(small_fit, changes, words):
+def test_counts_that_cannot_be_used_are_refused_in_words(few, changes, words):
     with pytest.raises(DataError, match=words):
-        update(small_fit, {**SITE, **changes})
+        update(few, {**SITE, **changes})
 
 
-def test_a_fit_without_its_data_is_refused(small_fit):
-    bare = {**small_fit.groups, "constant_data": {}}
+def test_a_fit_without_its_data_is_refused(few):
+    bare = {**few.groups, "constant_data": {}}
     with pytest.raises(DataError, match="fit again"):
-        update(dataclasses.replace(small_fit, groups=bare), SITE)
+        update(dataclasses.replace(few, groups=bare), SITE)
 
 
-def test_what_only_a_refit_can_learn_is_said(small_fit):
+def test_what_only_a_refit_can_learn_is_said(few):
     """The third trial that reports a predictor would give its trial means a slope."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        result = update(small_fit, {**SITE, "family_history_aud_pct": [40.0, 40.0]})
+        result = update(few, {**SITE, "family_history_aud_pct": [40.0, 40.0]})
     assert "report family_history_aud for a fit" in result.facts["messages"][-1]
-    assert "for a fit to give" not in "".join(update_messages(small_fit))
+    assert "for a fit to give" not in "".join(update_messages(few))
 
 
 def update_messages(posterior):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return update(posterior, SITE).facts["messages"]
+
+
+def test_an_arm_of_the_users_own_needs_no_class_again(few):
+    """Arms that the package does not know came with their class when the fit was made."""
+    arms = ["my infusion" if arm == "midazolam" else arm for arm in few.coords["arm"]]
+    own = dataclasses.replace(few, coords={**few.coords, "arm": arms})
+    counts = {**SITE, "arm": ["ketamine", "my infusion"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = update(own, counts)
+    assert list(update_table(own, result)["arm"]) == ["ketamine", "my infusion"]
+    assert design_of(result).labels()["arm"].tolist()[-2:] == ["ketamine", "my infusion"]

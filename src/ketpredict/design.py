@@ -24,8 +24,9 @@ from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
+from ketpredict.prior_families import Prior
 from ketpredict.published_effects import Effects, encode_effects
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec, Prior
+from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
 
 FEWEST_TRIALS_ACROSS = 3
 """Trials that must report a predictor before its trial means get a slope of their own."""

@@ -277,7 +277,7 @@ def _rests_on(posterior: Posterior) -> pd.DataFrame:
             entries.append(
                 {
                     "trials": len(np.unique(units.trial_idx[here])),
-                    "outcomes": int(units.n[here].sum()),
+                    "outcomes": round(float(units.n[here].sum())),
                     "effects": effects_behind(posterior, predictor.name),
                     "extrapolated": bool(basis[population]["extrapolated"]),
                     "reason": basis[population]["reason"],

@@ -32,6 +32,7 @@ from ketpredict.predict import predictions
 from ketpredict.prior import draw_variable
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.stored_design import design_arrays, design_of
+from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
 
 PARETO_LIMIT = 0.7
@@ -152,7 +153,12 @@ def update_table(before: Posterior, after: Posterior, prob: float = 0.9) -> pd.D
 def _checked(posterior: Posterior, counts: Any) -> Evidence:
     """Return the counts as evidence of one trial at one horizon."""
     references = {predictor.name: predictor for predictor in posterior.predictors}
-    evidence = make_evidence(arms=counts, references=references, predictors=tuple(references))
+    table = as_table(counts)
+    if "arm" in table and "arm_class" not in table:
+        # Arms that the user's own evidence brought are classed as there.
+        own = dict(zip(posterior.coords["arm"], posterior.facts["arm_class"], strict=True))
+        table["arm_class"] = table["arm"].map(own)
+    evidence = make_evidence(arms=table, references=references, predictors=tuple(references))
     trials = sorted(set(evidence.arms["trial"]))
     if len(trials) != 1:
         raise DataError(
@@ -318,8 +324,8 @@ def _facts(
     words = ", ".join(f"{row['responders']:g} of {row['n']:g} ({row['arm']})" for row in counts)
     message = f"Updated without a refit with the counts of {trial}: {words}."
     facts["messages"] = [*facts["messages"], *used.messages, message]
-    further = np.setdiff1d(after.across_idx, before.across_idx) if after.has_across else []
-    if len(further):
+    further = np.setdiff1d(after.across_idx, before.across_idx)
+    if after.has_across and len(further):
         names = ", ".join(after.predictor_names[k] for k in further)
         facts["messages"].append(
             f"Enough trials now report {names} for a fit to give their trial means a slope of "

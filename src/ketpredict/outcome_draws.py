@@ -2,8 +2,8 @@
 
 Outcomes are the posterior predictive of each patient, and jointly of all: given one posterior draw,
 
-* patients of a trial that the fit knows share its effects, which are part of the draw (an assay mean
-  that the fit does not know is averaged over for each patient);
+* patients of a trial that the fit knows share its effects, which are part of the draw (an assay
+  mean that the fit does not know is averaged over for each patient);
 * rows that name the same unseen trial share that trial's level, treatment deviation and slopes. Its
   predictor means and rates are made of the same numbers too, for each row given what is known of
   that patient alone: what the other patients of the trial tell of them is not used, as in every

@@ -124,7 +124,8 @@ def test_missing_values_average_to_the_probability_without_them(fit):
     ):
         for name in ("x1", "b1", "z", "x2", "b2"):
             row = encoded(fit, **{name: None, "z_assay_mean": None, **changes})
-            weight, probability = value_law(fit, row, [p.name for p in PREDICTORS].index(name))
+            place = [p.name for p in PREDICTORS].index(name)
+            weight, probability = value_law(fit, row, (place,))
             np.testing.assert_allclose(weight.sum(axis=1), 1.0)
             found = (weight * probability).sum(axis=1)
             np.testing.assert_allclose(found, response_draws(fit, row)[:, 0], atol=2e-5)
@@ -148,6 +149,46 @@ def test_what_a_missing_predictor_could_do_equals_simulated_patients():
     # The error of an SD is about one 200th of it.
     assert found.missing["could_move"].item() == pytest.approx(simulated.std(), rel=0.025)
     assert found.missing["would_show"].item() == pytest.approx(simulated.std(), rel=0.025)
+
+
+LABELS = tuple(
+    handmade.predictor(
+        f"stage={level}",
+        "binary",
+        centre=centre,
+        category="stage",
+        level=level,
+        reference_level="early",
+    )
+    for level, centre in (("mid", 0.3), ("late", 0.2))
+)
+
+
+def test_labels_of_a_column_move_the_probability_together():
+    """Of the column and one more predictor there are two orders, whatever the number of labels."""
+    fit = handmade.posterior(20, (*LABELS, PREDICTORS[0]), np.random.default_rng(54))
+    place = {"trial": [None], "population": ["first population"]}
+    stage = {"stage=mid": [0], "stage=late": [1]}
+    value = {"x1": [31.0]}
+
+    def probability(**known):
+        return response_draws(fit, handmade.rows(fit, {**place, **known}))[:, 0]
+
+    everything, nothing = probability(**stage, **value), probability()
+    moved = (probability(**stage) - nothing + everything - probability(**value)) / 2.0
+    table = explain(fit, handmade.rows(fit, {**place, **stage, **value})).known
+    row = table.set_index("predictor").loc["stage"]
+    assert len(table) == 2
+    assert row["value"] == "late"
+    assert row["moved"] == pytest.approx(moved.mean())
+    assert table["moved"].sum() == pytest.approx((everything - nothing).mean())
+    early = {**place, "stage=mid": [0], "stage=late": [0]}
+    assert explain(fit, handmade.rows(fit, early)).known["value"].tolist() == ["early"]
+    open_row = handmade.rows(fit, {**place, **value})
+    weight, of_labels = value_law(fit, open_row, (0, 1))
+    assert weight.shape == (20, 3)
+    np.testing.assert_allclose((weight * of_labels).sum(axis=1), probability(**value), atol=1e-9)
+    assert explain(fit, open_row).missing["predictor"].tolist() == ["stage"]
 
 
 def test_one_patient_at_a_time(fit):

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 import handmade
 from ketpredict.marginal_effects import effect_draws, effects_table
@@ -70,6 +71,36 @@ def test_without_a_slope_there_is_no_effect_and_no_odds():
     found = effect_draws(fit, ["first population"])
     np.testing.assert_allclose(found.difference, 0.0, atol=1e-12)
     np.testing.assert_allclose(found.odds_ratio, 1.0, atol=1e-12)
+
+
+def test_a_label_stands_against_the_reference_label_of_its_column():
+    """Everybody has one label or the other, so that the average is closed."""
+    labels = tuple(
+        handmade.predictor(
+            f"stage={level}",
+            "binary",
+            centre=centre,
+            category="stage",
+            level=level,
+            reference_level="early",
+        )
+        for level, centre in (("mid", 0.3), ("late", 0.2))
+    )
+    fit = handmade.posterior(4, labels, np.random.default_rng(43), across_slope=0.0)
+    found = effect_draws(fit, ["first population"])
+    centre = np.array([0.3, 0.2])
+    for d in range(4):
+        own = handmade.one_draw(fit, d)
+        place = {"trial": None, "population": "first population", "arm": "ketamine"}
+        level = handmade.known_intercept(fit, d, place)
+        slope = handmade.known_slope(fit, d, place)
+        spread = own["slope_scale"][fit.spec.slope_parts().index("trial")] ** 2
+        for k, label in enumerate(np.eye(2)):
+            for value, ours in ((np.zeros(2), found.before), (label, found.after)):
+                variance = own["trial_scale"] ** 2 + own["treatment_scale"] ** 2 / 4.0
+                variance += spread @ (value - centre) ** 2
+                expected = ndtr((level + slope @ (value - centre)) / np.sqrt(1.0 + variance))
+                assert ours[d, 0, k] == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.fixture(scope="module")

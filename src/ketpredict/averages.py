@@ -106,7 +106,8 @@ class Moved:
     predictor : int
         Its position among the predictors.
     amount : float
-        Added to a continuous one, reference scale; the 0 or 1 that a binary one is set to.
+        Added to a continuous one, reference scale; the 0 or 1 that a binary one is set to. Of a
+        column of labels everybody is set to the label if 1, to the reference if 0.
     """
 
     predictor: int
@@ -162,6 +163,10 @@ def _entering(draws: Draws, setting: Setting, moved: Moved | None) -> tuple[np.n
     values, shift = setting.values, pattern_shift(draws, setting.values)
     if moved is None:
         return values, shift
+    column = draws.predictors[moved.predictor].category
+    if column:
+        others = [draws.predictors[k].category == column for k in draws.binary]
+        values = np.where(others, 0.0, values)
     values = np.where(draws.binary == moved.predictor, moved.amount, values)
     return values, shift + np.where(draws.continuous == moved.predictor, moved.amount, 0.0)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
@@ -254,8 +255,13 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, persons.value]))
     cells = find_cells(law_trial, predictors, every_law, told)
     binary = _positions(predictors, "binary")
-    pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
-    people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
+    exclusive = exclusive_places(predictors)
+    pattern_unit, pattern_value = enumerate_patterns(
+        units.value[:, binary], exclusive, units.is_arm == 0
+    )
+    people_pattern_row, people_pattern_value = enumerate_patterns(
+        persons.value[:, binary], exclusive
+    )
     effects, effect_labels, effect_groups, fates = encode_effects(
         spec, evidence.associations, predictors, labels["population"], evidence.participants
     )

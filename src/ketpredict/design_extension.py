@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design import Design, Units, encode_units
 from ketpredict.design_rows import arm_rows
@@ -56,7 +57,11 @@ def with_trial(design: Design, arms: pd.DataFrame) -> Design:
     told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, people.value]))
     every_law = np.concatenate([units.law_idx, people.law_idx])
     cells = find_cells(law_trial, design.predictors, every_law, told)
-    pattern_unit, pattern_value = enumerate_patterns(units.value[:, design.binary_idx])
+    pattern_unit, pattern_value = enumerate_patterns(
+        units.value[:, design.binary_idx],
+        exclusive_places(design.predictors),
+        units.is_arm == 0,
+    )
     reported = trial_values(1, np.zeros(len(own), dtype=int), own.value, own.weight)
     return dataclasses.replace(
         design,

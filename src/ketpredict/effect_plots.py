@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ketpredict.plots import ACTIVE, CONTROL, QUIET
 from ketpredict.predictors import Predictor
-from ketpredict.wording import RESEARCH_ONLY, arm_words, population_words
+from ketpredict.wording import RESEARCH_ONLY, arm_words, population_words, value_words
 
 _COLUMNS = 2
 _PANEL_INCHES = (4.6, 2.9)
@@ -85,7 +85,7 @@ def _panel(axes: Any, rows: pd.DataFrame, own: pd.DataFrame, predictor: Predicto
         axes.vlines(value, rows["outer_lower"], rows["outer_upper"], color=ACTIVE, linewidth=1.5)
         axes.vlines(value, rows["inner_lower"], rows["inner_upper"], color=ACTIVE, linewidth=6)
         axes.plot(value, rows["probability"], "o", color=ACTIVE, markerfacecolor="white")
-        axes.set_xticks([0.0, 1.0], ["no", "yes"])
+        axes.set_xticks([0.0, 1.0], [value_words(predictor, one) for one in (0.0, 1.0)])
         axes.set_xlim(-0.5, 1.5)
     else:
         bands = {"color": ACTIVE, "linewidth": 0}

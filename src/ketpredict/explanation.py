@@ -16,7 +16,8 @@ Up to eight known predictors all :math:`2^{|K|}` subsets are worked out. Beyond,
 in pairs, each with its reverse: the values still add up exactly, and each has a Monte Carlo error,
 which stands beside it.
 
-These are associations: how the prediction uses what is known, not what changing it would do.
+A column of labels counts as one predictor. These are associations: how the prediction uses what is
+known, not what changing it would do.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ketpredict.averages import pattern_weights
+from ketpredict.categories import of_one_column
 from ketpredict.errors import DataError
-from ketpredict.patients import Rows, affine, entering_values, setting_of
+from ketpredict.patients import Rows, Setting, affine, entering_values, setting_of
 from ketpredict.posterior import Posterior
 from ketpredict.predict import response_draws
 from ketpredict.predictor_law import pattern_shift
 from ketpredict.wording import value_words
 
+Columns = Sequence[tuple[int, ...]]
+"""Positions of predictors; those that are labels of one column stand together."""
 MOST_EXACT = 8
 """Known predictors up to which all subsets are worked out."""
 _PAIRS_OF_ORDERS = 25
@@ -111,25 +114,24 @@ def explain(posterior: Posterior, row: Rows, prob: float = 0.9) -> Explanation:
         raise DataError(
             f"explain takes one patient at a time; found {len(row)} rows. Take one of them."
         )
-    known = np.flatnonzero(~np.isnan(row.value[0]))
-    probability, nothing = response_draws(posterior, _knowing(row, [known, []])).T
+    columns = of_one_column(posterior.predictors)
+    known = [places for places in columns if not np.isnan(row.value[0, places[0]])]
+    everything = tuple(range(len(known)))
+    others = [tuple(i for i in everything if i != left) for left in everything]
+    hidden = _knowing(row, known, [everything, (), *others])
+    draws = response_draws(posterior, hidden)
+    probability, nothing, without = draws[:, 0], draws[:, 1], draws[:, 2:]
     exact = len(known) <= MOST_EXACT
     shares = _all_subsets if exact else _sampled_orders
     moved, error = shares(posterior, row, known)
-    without = response_draws(posterior, _knowing(row, [np.setdiff1d(known, k) for k in known]))
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     left_out = probability[:, None] - without
-    predictors = [posterior.predictors[k] for k in known]
     lower, upper = np.quantile(moved, tails, axis=0)
     left_lower, left_upper = np.quantile(left_out, tails, axis=0)
     table = pd.DataFrame(
         {
-            "predictor": [p.name for p in predictors],
-            "label": [p.label for p in predictors],
-            "value": [
-                value_words(p, float(p.from_scale(row.value[0, k])) if _scaled(p) else v)
-                for p, k, v in zip(predictors, known, row.value[0, known], strict=True)
-            ],
+            **_names(posterior, known),
+            "value": [_value(posterior, row, places) for places in known],
             "moved": moved.mean(axis=0),
             "lower": lower,
             "upper": upper,
@@ -144,7 +146,7 @@ def explain(posterior: Posterior, row: Rows, prob: float = 0.9) -> Explanation:
     order = np.argsort(-np.abs(table["moved"].to_numpy()), kind="stable")
     return Explanation(
         known=table.iloc[order].reset_index(drop=True),
-        missing=_missing(posterior, row, tails),
+        missing=_missing(posterior, row, columns, tails),
         probability=float(probability.mean()),
         nothing_known=float(nothing.mean()),
         interval=_pair(probability, tails),
@@ -154,9 +156,23 @@ def explain(posterior: Posterior, row: Rows, prob: float = 0.9) -> Explanation:
     )
 
 
-def _scaled(predictor: Any) -> bool:
-    """Return whether rows hold a predictor on a reference scale: binary ones stay 0 and 1."""
-    return bool(predictor.kind == "continuous")
+def _names(posterior: Posterior, columns: Columns) -> dict[str, list[str]]:
+    """Return names and labels of columns; one of labels has the name of the column."""
+    first = [posterior.predictors[places[0]] for places in columns]
+    return {
+        "predictor": [one.category or one.name for one in first],
+        "label": [one.category or one.label for one in first],
+    }
+
+
+def _value(posterior: Posterior, row: Rows, places: tuple[int, ...]) -> str:
+    """Return what is known of one column in words."""
+    values = row.value[0, list(places)]
+    # Of a column of labels the one that is 1 speaks, or any of them for the reference label.
+    k, value = places[int(np.argmax(values))], float(values.max())
+    predictor = posterior.predictors[k]
+    on_scale = predictor.kind == "continuous"
+    return value_words(predictor, float(predictor.from_scale(value)) if on_scale else value)
 
 
 def _pair(draws: np.ndarray, tails: list[float]) -> tuple[float, float]:
@@ -164,12 +180,12 @@ def _pair(draws: np.ndarray, tails: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _knowing(row: Rows, subsets: Any) -> Rows:
-    """Return the patient as often as there are subsets, each time knowing these predictors only."""
+def _knowing(row: Rows, known: Columns, subsets: Sequence[tuple[int, ...]]) -> Rows:
+    """Return the patient once for each subset of the known columns, these alone known."""
     rows = row.take(np.zeros(len(subsets), dtype=int))
     hidden = np.ones(rows.value.shape, dtype=bool)
     for place, subset in enumerate(subsets):
-        hidden[place, np.asarray(subset, dtype=int)] = False
+        hidden[place, [k for i in subset for k in known[i]]] = False
     return dataclasses.replace(
         rows,
         value=np.where(hidden, np.nan, rows.value),
@@ -178,25 +194,23 @@ def _knowing(row: Rows, subsets: Any) -> Rows:
 
 
 def _probabilities(
-    posterior: Posterior, row: Rows, subsets: list[tuple[int, ...]]
+    posterior: Posterior, row: Rows, known: Columns, subsets: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Yield each subset with its probabilities, (draw,)."""
     for start in range(0, len(subsets), _ROWS_AT_ONCE):
         some = subsets[start : start + _ROWS_AT_ONCE]
-        draws = response_draws(posterior, _knowing(row, some))
+        draws = response_draws(posterior, _knowing(row, known, some))
         yield from zip(some, draws.T, strict=True)
 
 
-def _all_subsets(
-    posterior: Posterior, row: Rows, known: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _all_subsets(posterior: Posterior, row: Rows, known: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Return Shapley values, (draw, known), and their Monte Carlo errors, which are 0."""
     count = len(known)
     moved = np.zeros((posterior.n_draws, count))
-    subsets = [s for size in range(count + 1) for s in itertools.combinations(known, size)]
-    for subset, probability in _probabilities(posterior, row, subsets):
+    subsets = [s for size in range(count + 1) for s in itertools.combinations(range(count), size)]
+    for subset, probability in _probabilities(posterior, row, known, subsets):
         size = len(subset)
-        inside = np.isin(known, subset)
+        inside = np.isin(np.arange(count), subset)
         # How often the subset stands before, or just after, one predictor in all orders.
         if size:
             moved[:, inside] += probability[:, None] * _share(size - 1, count)
@@ -211,7 +225,7 @@ def _share(before: int, count: int) -> float:
 
 
 def _sampled_orders(
-    posterior: Posterior, row: Rows, known: np.ndarray
+    posterior: Posterior, row: Rows, known: Columns
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Shapley values by sampled orders, (draw, known), and their Monte Carlo errors.
 
@@ -227,48 +241,51 @@ def _sampled_orders(
     for order in orders:
         for place, added in enumerate(order):
             for end, sign in ((place + 1, 1.0), (place, -1.0)):
-                subset = tuple(np.sort(known[order[:end]]).tolist())
+                subset = tuple(np.sort(order[:end]).tolist())
                 share.setdefault(subset, np.zeros(count))[added] += sign / len(orders)
     moved, middle = np.zeros((posterior.n_draws, count)), {}
-    for subset, probability in _probabilities(posterior, row, list(share)):
+    for subset, probability in _probabilities(posterior, row, known, list(share)):
         moved += probability[:, None] * share[subset]
         middle[subset] = probability.mean()
     by_order = np.zeros((len(orders), count))
     for entry, order in zip(by_order, orders, strict=True):
-        path = [middle[tuple(np.sort(known[order[:n]]).tolist())] for n in range(count + 1)]
+        path = [middle[tuple(np.sort(order[:n]).tolist())] for n in range(count + 1)]
         entry[order] = np.diff(path)
     by_pair = by_order.reshape(_PAIRS_OF_ORDERS, 2, count).mean(axis=1)
     return moved, by_pair.std(axis=0, ddof=1) / np.sqrt(_PAIRS_OF_ORDERS)
 
 
-def _missing(posterior: Posterior, row: Rows, tails: list[float]) -> pd.DataFrame:
-    columns = ["predictor", "label", "could_move", "lower", "upper", "would_show"]
+def _missing(posterior: Posterior, row: Rows, columns: Columns, tails: list[float]) -> pd.DataFrame:
+    open_ones = [places for places in columns if np.isnan(row.value[0, places[0]])]
     entries = []
-    for k in np.flatnonzero(np.isnan(row.value[0])):
-        predictor = posterior.predictors[k]
-        weight, probability = value_law(posterior, row, int(k))
+    for places in open_ones:
+        weight, probability = value_law(posterior, row, places)
         average = (weight * probability).sum(axis=1, keepdims=True)
         spread = np.sqrt((weight * (probability - average) ** 2).sum(axis=1))
         overall, shown = weight.mean(axis=0), probability.mean(axis=0)
         would_show = np.sqrt(overall @ (shown - overall @ shown) ** 2)
-        limits = _pair(spread, tails)
-        entries.append((predictor.name, predictor.label, spread.mean(), *limits, would_show))
-    return pd.DataFrame(entries, columns=columns)
+        entries.append((spread.mean(), *_pair(spread, tails), would_show))
+    numbers = pd.DataFrame(entries, columns=["could_move", "lower", "upper", "would_show"])
+    return pd.concat([pd.DataFrame(_names(posterior, open_ones)), numbers], axis=1)
 
 
-def value_law(posterior: Posterior, row: Rows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a predictor may be in a patient, and the probability of response at each value.
+def value_law(
+    posterior: Posterior, row: Rows, places: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a column may be in a patient, and the probability of response at each value.
 
     Parameters
     ----------
     row : Rows of length 1
-        The patient, predictor `k` not known.
+        The patient, of whom the column is not known.
+    places : tuple of int
+        Position of the predictor, or of all labels of the column.
 
     Returns
     -------
     weight, probability : ndarray of shape (draw, value)
-        Weights sum to 1. In every draw the weighted mean is the probability without the predictor
-        (a binary one exactly, a continuous one up to a sum over points).
+        Weights sum to 1. In every draw the weighted mean is the probability without the column
+        (a binary one or labels exactly, a continuous one up to a sum over points).
     """
     draws = posterior.draws
     setting = setting_of(draws, row)
@@ -283,28 +300,28 @@ def value_law(posterior: Posterior, row: Rows, k: int) -> tuple[np.ndarray, np.n
     )
     pattern = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
     pattern /= pattern.sum(axis=1, keepdims=True)
-    if posterior.predictors[k].kind == "binary":
-        place = int(np.flatnonzero(draws.binary == k)[0])
-        values = np.array([0.0, 1.0])
-        having = (pattern * setting.values[:, place]).sum(axis=1)
-        weight = np.stack([1.0 - having, having], axis=1)
+    if posterior.predictors[places[0]].kind == "binary":
+        values = np.concatenate([np.zeros((1, len(places))), np.eye(len(places))])
+        own = setting.values[:, np.searchsorted(draws.binary, places)]
+        same = (own[:, None] == values).all(axis=-1)
+        weight = pattern @ same
     else:
-        mean, sd = _normal_of(posterior, row, setting, k, known)
+        mean, sd = _normal_of(posterior, setting, places[0], known)
         # One grid for all draws: from the lowest to the highest, fine enough for the narrowest.
         low, high = (mean - _REACH * sd[:, None]).min(), (mean + _REACH * sd[:, None]).max()
         nodes = np.clip((high - low) / (_STEP * sd.min()), _FEWEST_NODES, _MOST_NODES)
-        values = np.linspace(low, high, int(nodes))
-        z = (values - mean[..., None]) / sd[:, None, None]
+        values = np.linspace(low, high, int(nodes))[:, None]
+        z = (values[:, 0] - mean[..., None]) / sd[:, None, None]
         weight = (pattern[..., None] * np.exp(-0.5 * z**2)).sum(axis=1)
         weight /= weight.sum(axis=1, keepdims=True)
     rows = row.take(np.zeros(len(values), dtype=int))
     value = rows.value.copy()
-    value[:, k] = values
+    value[:, list(places)] = values
     return weight, response_draws(posterior, dataclasses.replace(rows, value=value))
 
 
 def _normal_of(
-    posterior: Posterior, row: Rows, setting: Any, k: int, known: np.ndarray
+    posterior: Posterior, setting: Setting, k: int, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean, (draw, pattern), and SD, (draw,), of a continuous predictor given the others."""
     draws, law = posterior.draws, setting.law

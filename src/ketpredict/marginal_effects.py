@@ -2,7 +2,8 @@ r"""Average marginal effects and odds ratios of the predictors, by population.
 
 The *standard patients* of a population are those of the fitted law of the predictors, in trials of
 that population that the fit has not seen: blinded, not enriched, no antidepressant added. A
-predictor of all of them is changed, everything else of each stays as it is,
+predictor of all of them is changed (a label of a column: from the column's reference label to this
+one), everything else of each stays as it is,
 
 .. math:: \Delta_k = E\,G(\eta(x_k + 1)) - E\,G(\eta(x_k)), \qquad
           \Delta_k = E\,G(\eta(x_k = 1)) - E\,G(\eta(x_k = 0)) \text{ if binary},
@@ -174,7 +175,8 @@ def partial_effect_table(
     """Return the probability of response against the value of one predictor, by population.
 
     It is what a prediction says of a patient in an unseen trial of whom this one value is known;
-    what it tells about the other predictors is part of it. An association, not a cause.
+    what it tells about the other predictors is part of it. An association, not a cause. A label of
+    a column (1) stands against the column's reference label (0).
 
     Parameters
     ----------
@@ -217,6 +219,9 @@ def partial_effect_table(
     }
     table = pd.DataFrame({"population": columns["population"], "arm": arm})
     table["value"] = columns[predictor]
+    for other in posterior.predictors:
+        if one.category and other.category == one.category and other is not one:
+            columns[other.name] = np.zeros(len(table))
     rows = encode_rows(posterior, {**columns, "arm": [arm] * len(table)}, len(table))
     draws = _average(posterior, rows, None)
     table["probability"] = draws.mean(axis=0)

@@ -73,6 +73,8 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 
 def step_words(predictor: Predictor) -> str:
     """Return what one unit of a predictor's reference scale is: ``6 kg/m2 more``."""
+    if predictor.category:
+        return f"{predictor.level} vs. {predictor.reference_level}"
     if predictor.kind == "binary":
         return "present vs. absent"
     if predictor.transform == "log":
@@ -82,6 +84,8 @@ def step_words(predictor: Predictor) -> str:
 
 def value_words(predictor: Predictor, value: float) -> str:
     """Return a predictor's value with its unit, ``31 kg/m2``; yes or no if it is binary."""
+    if predictor.category:
+        return predictor.level if value > 0.5 else predictor.reference_level
     if predictor.kind == "binary":
         return "yes" if value > 0.5 else "no"
     return f"{value:.4g} {predictor.unit}".strip()

@@ -46,6 +46,12 @@ def signed(value: float) -> str:
     return "0.00" if float(words) == 0 else words.replace("-", MINUS)
 
 
+def signed_points(value: float) -> str:
+    """Return a difference of probabilities in percentage points, with its sign."""
+    words = f"{100.0 * value:+.0f}"
+    return "0" if float(words) == 0 else words.replace("-", MINUS)
+
+
 def trial_words(name: str) -> str:
     """Return a trial for readers, ``zarate_2006`` as ``Zarate 2006``."""
     return _sentence(name).replace("Nimh ", "NIMH ")

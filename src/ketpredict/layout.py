@@ -38,6 +38,11 @@ _NORMAL = {
 _OTHER_SCALES = (
     "arm_scale", "horizon_scale", "across_scale", "effect_scale", "effect_horizon_scale",
 )  # fmt: skip
+SCALES_AND_SHARES = frozenset(
+    {*SCALES, *_OTHER_SCALES, "explained_variance", "predictor_share", "slope_share"}
+    | {"predictor_between_scale"}
+)
+"""Variables that say how far others vary."""
 _LOG_NORMAL = {
     "improvement_sd": "improvement_sd",
     "predictor_between_scale": "predictor_between_scale",

@@ -46,7 +46,9 @@ def test_the_same_seed_gives_the_same_draws(model):
 
 
 def test_an_unknown_sampler(model):
-    with pytest.raises(kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nuts, laplace"):
+    with pytest.raises(
+        kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nuts, laplace"
+    ):
         draw(model, inference="gibbs", **SETTINGS)
 
 

@@ -20,7 +20,7 @@ from ketpredict.link import components
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
-from ketpredict.spec import CURVES, REFERENCE_ARM, SLOPE_PARTS, STUDY_TERMS, Prior
+from ketpredict.spec import CURVES, SLOPE_PARTS, STUDY_TERMS, Prior
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 SCALES = {
@@ -265,8 +265,8 @@ def _blocks(design: Design, start: dict[str, int], size: dict[str, int]) -> dict
         "between_location": np.log([between_trial_sd(p) for p in predictors]) + location,
         "arm_class_idx": np.array(
             [
-                -1 if arm == REFERENCE_ARM else classes.index(name)
-                for arm, name in zip(design.arms, design.arm_class, strict=True)
+                -1 if position == 0 else classes.index(name)
+                for position, name in enumerate(design.arm_class)
             ]
         ),
         "class_location": np.array([prior.values[0] for prior in of_class]),

@@ -14,9 +14,9 @@ import xarray as xr
 
 from ketpredict.compiled import CompiledDensity, posterior_tree
 from ketpredict.importance import resample, smoothed_weights
-from ketpredict.laplace import laplace
+from ketpredict.laplace import Normal, laplace
 from ketpredict.layout import SCALES_AND_SHARES
-from ketpredict.pathfinder import pathfinder
+from ketpredict.pathfinder import LowRankNormal, pathfinder
 
 
 def draw_approximately(
@@ -50,6 +50,7 @@ def draw_approximately(
     """
     log_density = density.log_density
     generators = [np.random.default_rng([seed, 2, chain]) for chain in range(chains)]
+    normals: list[Normal] | list[LowRankNormal]
     if inference == "laplace":
         normals = [laplace(log_density, density.start, _is_scale(density), cores)] * chains
     else:

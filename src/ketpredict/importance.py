@@ -44,7 +44,7 @@ def smoothed_weights(log_ratio: np.ndarray) -> Weights:
         Log density of the posterior less that of the approximation, up to a constant. Draws where
         it is not finite (the density there is all but 0) have no weight.
     """
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     weight = np.zeros(len(log_ratio))
     finite = np.isfinite(log_ratio)

@@ -7,6 +7,7 @@ so: weights would leave a handful of draws, repeated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -50,7 +51,7 @@ def draw_approximately(
     """
     log_density = density.log_density
     generators = [np.random.default_rng([seed, 2, chain]) for chain in range(chains)]
-    normals: list[Normal] | list[LowRankNormal]
+    normals: Sequence[Normal | LowRankNormal]
     if inference == "laplace":
         normals = [laplace(log_density, density.start, _is_scale(density), cores)] * chains
     else:

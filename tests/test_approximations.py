@@ -128,17 +128,20 @@ def test_weighted_draws_reach_the_exact_posterior_of_the_scale():
     density = np.exp([marginal(value) - marginal(-0.2) for value in s])
     density /= trapezoid(density, s)
     mean = trapezoid(density * s, s)
-    spread = np.sqrt(trapezoid(density * (s - mean) ** 2, s))
+    low = s <= -0.4
+    tail = trapezoid(density[low], s[low])
     found = laplace(hierarchical, np.zeros(10), ONLY_SCALE)
     aside = Normal(found.mean + found.factor[:, 0] / 2, found.factor)
     points, log_normal = aside.draw(8000, np.random.default_rng(8))
     weights = smoothed_weights(np.array([hierarchical(p)[0] for p in points]) - log_normal)
     assert weights.usable
+    # A thousandth of the posterior lies in the funnel's neck, near -3, where no draw goes.
+    neck = 0.003
     weighted, error = weighted_mean(weights.weight, points[:, 0])
-    assert weighted == pytest.approx(mean, abs=4 * error)
-    assert abs(points[:, 0].mean() - mean) > 4 * error, "unweighted draws would have passed too"
-    second, error = weighted_mean(weights.weight, (points[:, 0] - mean) ** 2)
-    assert second == pytest.approx(spread**2, abs=4 * error)
+    assert weighted == pytest.approx(mean, abs=4 * error + 3 * neck)
+    assert abs(points[:, 0].mean() - mean) > 8 * error, "unweighted draws would have passed too"
+    weighted, error = weighted_mean(weights.weight, points[:, 0] <= -0.4)
+    assert weighted == pytest.approx(tail, abs=4 * error + neck)
 
 
 def weighted_mean(weight, values):

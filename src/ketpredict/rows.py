@@ -19,7 +19,6 @@ from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.spec import (
     FULL_THRESHOLD,
-    REFERENCE_ARM,
     STUDY_TERMS,
     UNNAMED_POPULATION,
     UNNAMED_TRIAL,
@@ -198,8 +197,8 @@ def _study_terms(
 
 def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
     if values is None:
-        return np.full(n_rows, arms.index(REFERENCE_ARM))
-    labels = [REFERENCE_ARM if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)]
+        return np.zeros(n_rows, dtype=int)  # the reference, ketamine in a fit of its evidence
+    labels = [arms[0] if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)]
     unknown = sorted(set(labels) - set(arms))
     if unknown:
         raise DataError(

@@ -18,7 +18,7 @@ from ketpredict.extrapolation import extrapolation_notes
 from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM
+from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
 from ketpredict.wording import outcome_words, step_words
 
@@ -235,7 +235,7 @@ def _outcome(hours: float, threshold: float, scale: str, *, course: bool) -> dic
 def _single_dose_arms(posterior: Posterior, here: pd.DataFrame) -> list[str]:
     """Return the arms given once in a population, with ketamine and an inert control."""
     order = posterior.coords["arm"]
-    arms = set(here.loc[~here["course"], "arm"]) | {REFERENCE_ARM}
+    arms = set(here.loc[~here["course"], "arm"]) | {order[0]}
     if not arms & set(_CONTROLS):
         arms |= set([name for name in _CONTROLS if name in order][:1])
     active = dict(zip(order, posterior.facts["arm_class"], strict=True))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
 
@@ -100,8 +102,16 @@ def value_words(predictor: Predictor, value: float) -> str:
 def verdict_words(diagnostics: dict[str, object]) -> str:
     """Return one sentence on convergence from ``posterior.facts["diagnostics"]``."""
     problems = diagnostics["problems"]
+    method = diagnostics.get("method")
     if isinstance(problems, (list, tuple)) and problems:
-        return f"NOT converged: {'; '.join(map(str, problems))}."
+        verdict = "ROUGH approximation" if method in APPROXIMATIONS else "NOT converged"
+        return f"{verdict}: {'; '.join(map(str, problems))}."
+    if method in APPROXIMATIONS:
+        return (
+            f"Approximation ({method}): Pareto k {_number(diagnostics, 'pareto_k'):.2f} (limit "
+            f"{PARETO_LIMIT}), weighted draws worth "
+            f"{_number(diagnostics, 'effective_draws'):.0f} of the posterior (limit 400)."
+        )
     energy = diagnostics.get("bfmi")
     tail = f", E-BFMI {energy:.2f}" if isinstance(energy, float) else ""
     return (

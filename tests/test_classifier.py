@@ -229,6 +229,7 @@ def test_a_loaded_estimator_describes_itself(tmp_path):
 def test_the_questions_of_a_fitted_estimator(classifier):
     """Thin wrappers: the numbers are those of the functions behind them."""
     from ketpredict.explanation import explain
+    from ketpredict.outcome_draws import draws_table, outcomes_table, sample_outcomes
 
     fit, rows = classifier.fit_, classifier.encode(PATIENTS)
     pd.testing.assert_frame_equal(classifier.predict_draws(PATIENTS), draws_table(fit, rows))

@@ -108,6 +108,13 @@ def test_a_constant_has_no_diagnostic():
     assert diagnose(tree_of(slope)).converged
 
 
+def test_chains_that_stand_still_are_a_verdict_and_no_crash():
+    result = diagnose(tree_of(np.full((2, 50, 2), 0.3), divergences=100))
+    assert not result.converged
+    assert result.problems == ("every draw is the same (100 divergent transitions)",)
+    assert (result.rhat, result.ess_bulk, result.bfmi) == (None, None, None)
+
+
 def test_the_verdict_warns_or_raises():
     problems = ("R-hat above 1.01: slope[bmi] (1.2)",)
     with pytest.warns(kp.ConvergenceWarning, match=r"slope\[bmi\]"):

@@ -105,13 +105,25 @@ def convergence_table(posterior: Posterior) -> pd.DataFrame:
             ("effective draws", worth, f"at least {ESS_LIMIT:g}", worth >= ESS_LIMIT),
         ]
         return pd.DataFrame(rows, columns=columns)
-    bfmi = np.inf if found["bfmi"] is None else found["bfmi"]
+    # Chains that stand still have no R-hat and no effective draw; some samplers have no energy.
+    absent = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0, "bfmi": np.inf}
+    worst = {
+        name: otherwise if found[name] is None else found[name]
+        for name, otherwise in absent.items()
+    }
     rows = [
-        ("R-hat", found["rhat"], f"at most {RHAT_LIMIT}", found["rhat"] <= RHAT_LIMIT),
-        ("bulk ESS", found["ess_bulk"], f"at least {ESS_LIMIT:g}", found["ess_bulk"] >= ESS_LIMIT),
-        ("tail ESS", found["ess_tail"], f"at least {ESS_LIMIT:g}", found["ess_tail"] >= ESS_LIMIT),
+        ("R-hat", worst["rhat"], f"at most {RHAT_LIMIT}", worst["rhat"] <= RHAT_LIMIT),
+        *(
+            (
+                f"{kind} ESS",
+                worst[f"ess_{kind}"],
+                f"at least {ESS_LIMIT:g}",
+                worst[f"ess_{kind}"] >= ESS_LIMIT,
+            )
+            for kind in ("bulk", "tail")
+        ),
         ("divergent transitions", found["divergences"], "0", found["divergences"] == 0),
-        ("E-BFMI", bfmi, f"at least {BFMI_LIMIT}", bfmi >= BFMI_LIMIT),
+        ("E-BFMI", worst["bfmi"], f"at least {BFMI_LIMIT}", worst["bfmi"] >= BFMI_LIMIT),
     ]
     return pd.DataFrame(rows, columns=columns)
 

@@ -104,7 +104,7 @@ def fit(
     tune: Tune = 1500,
     chains: Chains = 4,
     target_accept: Annotated[float, typer.Option(help="Acceptance rate, below 1.")] = 0.95,
-    inference: Annotated[str, typer.Option(help="nutpie, pymc, or a PyMC step.")] = "nutpie",
+    inference: Annotated[str, typer.Option(help="nuts, laplace, pathfinder, pymc ...")] = "nuts",
     strict: Strict = False,
 ) -> None:
     """Fit the model to patients and published evidence, and save the fit."""

@@ -55,7 +55,9 @@ def explain(
 
 def effects(
     fit: FitFile = "published",
-    arm: Annotated[str, typer.Option(help="Arm in which the effects are.")] = "ketamine",
+    arm: Annotated[
+        str | None, typer.Option(help="Arm in which the effects are; none: the reference arm.")
+    ] = None,
     as_json: AsJson = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder to write the table and one picture a predictor to.")

@@ -98,7 +98,13 @@ def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:
 
     posterior = tree["posterior"].to_dataset()
     kept = [name for name in posterior.data_vars if name not in _REPEATED]
-    names, values = _varying(posterior[kept])
+    stats = tree["sample_stats"].to_dataset()
+    divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
+    varying = _varying(posterior[kept])
+    if varying is None:
+        words = f"every draw is the same ({divergences} divergent transitions)"
+        return Diagnostics(None, None, None, None, divergences, (words,), method)
+    names, values = varying
     statistics = chain_statistics(values, _TAILS)
     flat = {
         key: dict(zip(names, getattr(statistics, key).tolist(), strict=True))
@@ -109,8 +115,6 @@ def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:
         *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
         *_beyond(flat["ess_tail"], f"tail ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
     ]
-    stats = tree["sample_stats"].to_dataset()
-    divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
     if divergences:
         problems.append(f"{divergences} divergent transitions")
     bfmi = _bfmi(stats)
@@ -164,8 +168,8 @@ def _beyond(values: dict[str, float], words: str, limit: float, *, above: bool) 
     return [f"{words}: {named}{more}"]
 
 
-def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
-    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies.
+def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray] | None:
+    """Return the names (``slope[bmi]``) and draws (chain, draw, name) of all that varies, if any.
 
     The standard normals behind non-centred effects (``..._raw``) matter through the effects only.
     """
@@ -182,7 +186,7 @@ def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray]:
                 place = ", ".join(labels[axis][i] for axis, i in enumerate(position))
                 names.append(f"{name}[{place}]" if place else str(name))
                 columns.append(column)
-    return names, np.stack(columns, axis=-1)
+    return (names, np.stack(columns, axis=-1)) if columns else None
 
 
 def _bfmi(stats: xr.Dataset) -> float:

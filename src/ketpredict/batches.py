@@ -180,7 +180,8 @@ class _CsvWriter:
 
 class _ParquetWriter:
     def __init__(self, temporary: Path, target: Path) -> None:
-        self._path, self._target, self._file = temporary, target, None
+        self._path, self._target = temporary, target
+        self._file: Any = None
 
     def write(self, batch: Batch, more: pd.DataFrame) -> None:
         import pyarrow as pa

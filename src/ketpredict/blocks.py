@@ -84,6 +84,11 @@ class Blocks:
 
     def __init__(self, average: Average, components: Components) -> None:
         self._count, observed = average.coefficient.shape
+        self._order = None
+        if average.products is not None:
+            # Draws with far tails ask for near nodes: they come last, in blocks of their own.
+            self._order = np.argsort(_width(average, average.products), kind="stable")
+            average = _ordered(average, self._order)
         widest = (observed + 1) * (observed + 2) // 2
         size = np.clip(_MOST_COEFFICIENTS // widest, _FEWEST_DRAWS, _MOST_DRAWS)
         self._slices = [
@@ -116,7 +121,8 @@ class BlocksAt:
 
     def __init__(self, blocks: Blocks, intercept: np.ndarray) -> None:
         self._blocks = blocks
-        self._patterns = [pattern.at(intercept) for pattern in blocks._patterns]
+        ordered = intercept if blocks._order is None else intercept[blocks._order]
+        self._patterns = [pattern.at(ordered) for pattern in blocks._patterns]
 
     def probability(self, values: np.ndarray) -> np.ndarray:
         """Return the (row, draw) probabilities of rows.
@@ -135,7 +141,11 @@ class BlocksAt:
         result = np.empty((len(values), self._blocks._count))
         for draws in self._blocks._slices:
             result[:, draws] = self._block(values, draws)
-        return result
+        if self._blocks._order is None:
+            return result
+        own = np.empty_like(result)
+        own[:, self._blocks._order] = result
+        return own
 
     def _block(self, values: np.ndarray, draws: slice) -> np.ndarray:
         total = self._patterns[0].probability(values, draws)
@@ -163,6 +173,27 @@ class BlocksAt:
             found = (shares * np.stack(by_pattern)[:, out]).sum(axis=0)
             total[out] = found / shares.sum(axis=0)
         return total
+
+
+def _width(average: Average, products: Products) -> np.ndarray:
+    """Return how wide products make the first pattern where known values are 0, (draw,)."""
+    value = products.constant[:, 0]
+    spread = products.slope**2 + products.slope_variance * (1.0 + value**2)
+    return np.asarray(spread.sum(axis=1) / (1.0 + average.variance[:, 0]))
+
+
+def _ordered(average: Average, order: np.ndarray) -> Average:
+    """Return the same with draws in another order."""
+    arrays = {
+        field.name: getattr(average, field.name)[order]
+        for field in dataclasses.fields(average)
+        if field.name != "products"
+    }
+    products = average.products
+    if products is not None:
+        names = [field.name for field in dataclasses.fields(products)]
+        products = Products(**{name: getattr(products, name)[order] for name in names})
+    return Average(**arrays, products=products)
 
 
 def _pattern(average: Average, p: int, components: Components) -> Any:

@@ -170,8 +170,7 @@ def _absent(values: Any, n_rows: int) -> np.ndarray:
     if values is None:
         return np.ones(n_rows, dtype=bool)
     cells = np.asarray(values, dtype=object)
-    # A missing number is not itself.
-    return np.asarray(np.equal(cells, None) | (cells != cells), dtype=bool)
+    return np.array([value is None or value != value for value in cells.tolist()], dtype=bool)
 
 
 def _trial_facts(posterior: Posterior, name: str) -> list[set[Any]]:
@@ -199,8 +198,8 @@ def _with_trial_population(
             raise _RowError(
                 int(np.flatnonzero(wrong)[0]),
                 "Row ",
-                f": trial '{posterior.coords['trial'][trial]}' is of population {names}, not of the one "
-                "given. Leave the population out, or the trial.",
+                f": trial '{posterior.coords['trial'][trial]}' is of population {names}, not of "
+                "the one given. Leave the population out, or the trial.",
             )
     return result
 

@@ -12,9 +12,9 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ketpredict.batches import open_batches, write_batches
+from ketpredict.batches import Batch, open_batches, write_batches
 from ketpredict.diagnostics import report_convergence
 from ketpredict.errors import DataError, EvidenceWarning
 from ketpredict.extrapolation import EXAMPLES, warn_of_notes
@@ -25,6 +25,9 @@ from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import encode_rows
 from ketpredict.summary import prediction_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS_AT_ONCE = 262_144
 """Rows of a batch: enough that what rows share costs little, and about 500 MB."""
@@ -102,12 +105,12 @@ def predict_file(
     batches = open_batches(source, rows_at_once)
     posterior, column_names = fit_of(fit)
     report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)
-    scorer = _Scorer(posterior, column_names, prob, intervals, cores)
+    scorer = Scorer(posterior, column_names, prob, intervals, cores)
     if progress is not None:
         progress(0, batches.n_rows)
     with write_batches(target) as write:
         for batch in batches:
-            write(batch, scorer.score(batch.frame, batch.first_row, str(source)))
+            write(batch, scorer.score(batch, f"'{source}'"))
             if progress is not None:
                 progress(scorer.n_rows, batches.n_rows)
         refuse_untold(scorer.left_alone, tuple(scorer.told), scorer.references)
@@ -118,8 +121,28 @@ def predict_file(
     return FilePrediction(Path(target), scorer.n_rows, scorer.n_extrapolated)
 
 
-class _Scorer:
-    """Scores one batch after the other, and keeps what is said at the end."""
+class Scorer:
+    """Scores one batch after the other, and keeps what is said at the end.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    column_names : mapping of str to str
+        The caller's own names of columns.
+    prob, intervals, cores
+        As :func:`predict_file` takes them.
+
+    Attributes
+    ----------
+    n_rows, n_extrapolated : int
+        Of all batches so far.
+    examples : list of str
+        The first notes on rows beyond the evidence.
+    told : set of str
+        Columns that told something of some row.
+    left_alone : tuple of str
+        Columns that mean nothing to the fit.
+    """
 
     def __init__(
         self,
@@ -137,14 +160,21 @@ class _Scorer:
         self.told: set[str] = set()
         self.left_alone: tuple[str, ...] = ()
 
-    def score(self, frame: Any, first_row: int, source: str) -> Any:
-        """Return the predictions of a batch."""
-        patients = read_patients(frame, self.references, self.column_names, first_row)
+    def score(self, batch: Batch, source: str) -> pd.DataFrame:
+        """Return the predictions of a batch.
+
+        Parameters
+        ----------
+        source : str
+            What an error calls the table.
+        """
+        first_row = batch.first_row
+        patients = read_patients(batch.frame, self.references, self.column_names, first_row)
         rows = encode_rows(self.posterior, patients.columns, patients.n_rows, first_row)
         found = prediction_table(
             self.posterior, rows, self.prob, intervals=self.intervals, cores=self.cores
         )
-        refuse_clash(source, frame, found)
+        _refuse_clash(source, batch.frame, found)
         self.n_rows += patients.n_rows
         noted = found["extrapolation"]
         self.n_extrapolated += int((noted != "").sum())
@@ -155,11 +185,11 @@ class _Scorer:
         return found
 
 
-def refuse_clash(source: str, table: Any, predictions: Any) -> None:
+def _refuse_clash(source: str, table: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """Refuse columns that are called like those that a prediction adds."""
     clash = sorted({str(name) for name in predictions} & {str(name) for name in table})
     if clash:
         raise DataError(
-            f"'{source}' has columns {', '.join(clash)}, which predictions are called; rename or "
+            f"{source} has columns {', '.join(clash)}, which predictions are called; rename or "
             "remove them."
         )

@@ -1,4 +1,4 @@
-"""Pieces of work on all cores, by threads: NumPy leaves the interpreter to others while it works."""
+"""Pieces of work on all cores, by threads: NumPy does not hold the interpreter while it works."""
 
 from __future__ import annotations
 

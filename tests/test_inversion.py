@@ -66,7 +66,8 @@ def brute_force(pattern, draw, values, intercept, link="probit"):
 
 def errors(pattern, values, intercept, link="probit", draws=range(0, 24, 4)):
     count = len(pattern.constant)
-    ours = Inversion(pattern).at(intercept).probability(values, slice(0, count))
+    out = np.empty((len(values), count))
+    ours = Inversion(pattern).at(intercept).probability(values, slice(0, count), out)
     return np.array(
         [
             [ours[i, d] - brute_force(pattern, d, row, intercept[d], link) for d in draws]
@@ -125,7 +126,8 @@ def test_a_row_is_the_same_alone_and_among_others():
     pattern = random_pattern(rng, 3, 3, draws=150)
     values = rng.normal(0.0, 1.0, (20, 3)) * rng.choice([0.5, 2.0, 9.0], 20)[:, None]
     at, draws = Inversion(pattern).at(rng.normal(size=150)), slice(32, 100)
-    together = at.probability(values, draws)
+    together = at.probability(values, draws, np.empty((20, 68)))
     assert ((together >= 0.0) & (together <= 1.0)).all()
     for i in range(20):
-        assert np.array_equal(at.probability(values[i : i + 1], draws)[0], together[i])
+        alone = at.probability(values[i : i + 1], draws, np.empty((1, 68)))
+        assert np.array_equal(alone[0], together[i])

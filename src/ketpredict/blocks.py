@@ -16,10 +16,12 @@ from scipy.special import ndtr
 
 from ketpredict.inversion import Inversion, ProductPattern, monomials, spread_of
 from ketpredict.marginal import Components
+from ketpredict.workers import Scratch
 
 ROWS = 32
 _MOST_DRAWS, _FEWEST_DRAWS = 512, 64
 _MOST_COEFFICIENTS = 9_000
+_SCRATCH = Scratch()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +127,7 @@ class BlocksAt:
         self._patterns = [pattern.at(ordered) for pattern in blocks._patterns]
 
     def probability(self, values: np.ndarray) -> np.ndarray:
-        """Return the (row, draw) probabilities of rows.
+        """Return the (row, draw) probabilities of rows, until the thread asks for others.
 
         Parameters
         ----------
@@ -138,41 +140,51 @@ class BlocksAt:
         return self._some(values)
 
     def _some(self, values: np.ndarray) -> np.ndarray:
-        result = np.empty((len(values), self._blocks._count))
+        shape, order = (len(values), self._blocks._count), self._blocks._order
+        result = _SCRATCH.array("result", shape)
         for draws in self._blocks._slices:
-            result[:, draws] = self._block(values, draws)
-        if self._blocks._order is None:
-            return result
-        own = np.empty_like(result)
-        own[:, self._blocks._order] = result
-        return own
+            some = values.shape[0], draws.stop - draws.start
+            block = self._block(values, draws, _SCRATCH.array("block", some))
+            if order is None:
+                result[:, draws] = block
+            else:
+                result[:, order[draws]] = block
+        return result
 
-    def _block(self, values: np.ndarray, draws: slice) -> np.ndarray:
-        total = self._patterns[0].probability(values, draws)
+    def _block(self, values: np.ndarray, draws: slice, total: np.ndarray) -> np.ndarray:
+        self._patterns[0].probability(values, draws, total)
         if len(self._patterns) == 1:
             return total
         blocks, rows = self._blocks, values[:, None]
-        of_weights = np.ones_like(total)
-        weights, by_pattern = [], [total.copy()]
-        with np.errstate(over="ignore"):
+        here, of_weights = (_SCRATCH.array(name, total.shape) for name in ("here", "weights"))
+        weight = _SCRATCH.array("weight", (len(values), 1, total.shape[1]))
+        of_weights[...] = 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
             for p, pattern in enumerate(self._patterns[1:]):
-                weight = np.matmul(rows, blocks._weight_coefficient[p][:, draws])[:, 0]
+                np.matmul(rows, blocks._weight_coefficient[p][:, draws], out=weight)
                 weight += blocks._weight[p, draws]
-                weights.append(weight.copy())
                 np.exp(weight, out=weight)
-                of_weights += weight
-                by_pattern.append(pattern.probability(values, draws))
-                weight *= by_pattern[-1]
-                total += weight
-        # A first pattern that is all but impossible is no measure for the others.
+                of_weights += weight[:, 0]
+                pattern.probability(values, draws, here)
+                here *= weight[:, 0]
+                total += here
+            total /= of_weights
         out = ~(of_weights.max(axis=1) < np.inf)
-        total[~out] /= of_weights[~out]
         if out.any():
-            logs = np.stack([np.zeros_like(total), *weights])[:, out]
-            shares = np.exp(logs - logs.max(axis=0))
-            found = (shares * np.stack(by_pattern)[:, out]).sum(axis=0)
-            total[out] = found / shares.sum(axis=0)
+            total[out] = self._far_apart(values[out], draws)
         return total
+
+    def _far_apart(self, values: np.ndarray, draws: slice) -> np.ndarray:
+        """Return probabilities where the first pattern is no measure: all but impossible."""
+        blocks, shape = self._blocks, (len(values), draws.stop - draws.start)
+        logs, found = [np.zeros(shape)], []
+        for p in range(len(self._patterns) - 1):
+            weight = np.matmul(values[:, None], blocks._weight_coefficient[p][:, draws])[:, 0]
+            logs.append(weight + blocks._weight[p, draws])
+        for pattern in self._patterns:
+            found.append(pattern.probability(values, draws, np.empty(shape)))
+        shares = np.exp(np.stack(logs) - np.max(logs, axis=0))
+        return np.asarray((shares * np.stack(found)).sum(axis=0) / shares.sum(axis=0))
 
 
 def _width(average: Average, products: Products) -> np.ndarray:
@@ -231,13 +243,8 @@ class _Normal:
             self.spread = spread_of(average.known_slope_variance, average.origin)
             self.spread[0] += self.variance
         # Without a variance of the row's own, means are counted in its units from the start.
-        self.scaled = [
-            np.ascontiguousarray(self.coefficient / unit) for unit in self.units(self.variance)
-        ]
-
-    def units(self, variance: Any) -> list[Any]:
-        """Return what the mean is measured in, for each normal of the link."""
-        return [np.sqrt(1.0 / scale**2 + variance) for scale in self.components[1]]
+        self.units = [np.sqrt(1.0 / scale**2 + self.variance) for scale in components[1]]
+        self.scaled = [np.ascontiguousarray(self.coefficient / unit) for unit in self.units]
 
     def at(self, intercept: np.ndarray) -> _NormalAt:
         return _NormalAt(self, intercept)
@@ -250,24 +257,33 @@ class _NormalAt:
         self._normal = normal
         self._constants = [normal.constant + intercept + atom for atom in normal.atom]
 
-    def probability(self, values: np.ndarray, draws: slice) -> np.ndarray:
-        """Return the (row, draw) probabilities of rows for some draws."""
+    def probability(self, values: np.ndarray, draws: slice, out: np.ndarray) -> np.ndarray:
+        """Return the (row, draw) probabilities of rows for some draws, in `out`."""
         normal, rows = self._normal, values[:, None]
-        if normal.spread is None:
-            units: list[Any] = [unit[draws] for unit in normal.units(normal.variance)]
-            linear = [np.matmul(rows, scaled[:, draws])[:, 0] for scaled in normal.scaled]
-        else:
-            spread = np.matmul(monomials(values)[:, None], normal.spread[:, draws])[:, 0]
-            units = normal.units(spread)
-            mean = np.matmul(rows, normal.coefficient[:, draws])[:, 0]
-            linear = [mean / unit for unit in units]
-        total: Any = None
-        for constant, atom_weight in zip(self._constants, normal.atom_weight, strict=True):
-            for i, weight in enumerate(normal.components[0]):
-                position = linear[i] + constant[draws] / units[i]
-                share = ndtr(position, out=position)
-                if len(normal.components[0]) * len(self._constants) == 1:
-                    return share
-                share *= weight * atom_weight[draws]
-                total = share if total is None else total + share
-        return np.asarray(total)
+        unit, shape = _SCRATCH.array("unit", out.shape), (len(values), 1, out.shape[1])
+        spread, position = (_SCRATCH.array(name, shape) for name in ("spread", "position"))
+        if normal.spread is not None:
+            np.matmul(monomials(values)[:, None], normal.spread[:, draws], out=spread)
+        weights, scales = normal.components
+        several = len(weights) * len(self._constants) > 1
+        share = _SCRATCH.array("share", out.shape) if several else out
+        if several:
+            out[...] = 0.0
+        for i, (weight, scale) in enumerate(zip(weights, scales, strict=True)):
+            if normal.spread is None:
+                of_draw = normal.units[i][draws]
+            else:
+                np.sqrt(np.add(spread[:, 0], 1.0 / scale**2, out=unit), out=unit)
+            for constant, atom_weight in zip(self._constants, normal.atom_weight, strict=True):
+                if normal.spread is None:
+                    np.matmul(rows, normal.scaled[i][:, draws], out=position)
+                    position += constant[draws] / of_draw
+                else:
+                    np.matmul(rows, normal.coefficient[:, draws], out=position)
+                    position += constant[draws]
+                    position[:, 0] /= unit
+                ndtr(position[:, 0], out=share)
+                if several:
+                    share *= weight * atom_weight[draws]
+                    out += share
+        return out

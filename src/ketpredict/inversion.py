@@ -29,12 +29,14 @@ import dataclasses
 import numpy as np
 
 from ketpredict.marginal import Components, product_average
+from ketpredict.workers import Scratch
 
 # Steps in units of the normal part, and nodes: the last stands at 4.5 to 4.7 units.
 _STEPS = ((0.6, 8), (0.45, 11), (0.3, 16), (0.2, 24))
 _REACH = np.array([2.0 * np.pi / step for step, _ in _STEPS])
 _NORMAL_TAIL, _MIDDLE, _EXPONENTIAL_TAIL = 5.5, 4.0, 15.0
 _SMALL = 1e-300
+_SCRATCH = Scratch()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,33 +209,40 @@ class InversionAt:
         self._middle = middle.astype(np.float32)
         self._constants: dict[int, np.ndarray] = {}
 
-    def probability(self, values: np.ndarray, draws: slice) -> np.ndarray:
+    def probability(self, values: np.ndarray, draws: slice, out: np.ndarray) -> np.ndarray:
         """Return the (row, draw) probabilities of rows for some draws.
 
         Parameters
         ----------
         values : ndarray of shape (row, observed)
             What is known of each row.
+        out : ndarray of shape (row, draw)
+            What is returned.
         """
         values_single = values.astype(np.float32)[:, None]
         by_monomial = monomials(values).astype(np.float32)[:, None]
         level = self._levels(values_single, by_monomial, draws)
-        result = np.empty((len(values), draws.stop - draws.start))
+        if (level == level[0]).all() and level[0] < len(_STEPS):
+            out[...] = self._sums(int(level[0]), values_single, by_monomial, draws)
+            return out
         for here in np.unique(level):
             rows = np.flatnonzero(level == here)
             if here < len(_STEPS):
-                result[rows] = self._sums(int(here), values_single[rows], by_monomial[rows], draws)
+                out[rows] = self._sums(int(here), values_single[rows], by_monomial[rows], draws)
             else:
-                result[rows] = self._far(values[rows], draws)
-        return result
+                out[rows] = self._far(values[rows], draws)
+        return out
 
     def _levels(self, values: np.ndarray, by_monomial: np.ndarray, draws: slice) -> np.ndarray:
         """Return which step each row takes, (row,); the draws share it."""
         prepared = self._prepared
-        reach = np.matmul(values, prepared.middle[:, draws])
+        shape = (len(values), 1, draws.stop - draws.start)
+        reach = _SCRATCH.array("phase", shape, np.float32)
+        tail = _SCRATCH.array("size", shape, np.float32)
+        np.matmul(values, prepared.middle[:, draws], out=reach)
         reach += self._middle[draws]
         np.abs(reach, out=reach)
-        tail = np.matmul(by_monomial, prepared.total[:, draws])
+        np.matmul(by_monomial, prepared.total[:, draws], out=tail)
         np.maximum(tail, 0.0, out=tail)
         reach += np.sqrt(tail, out=tail)
         reach += prepared.beyond[draws]
@@ -251,8 +260,10 @@ class InversionAt:
             self._constants[level] = (constant - 2.0 * np.pi * turns).astype(np.float32)
         constants = self._constants[level][:, draws]
         shape = (len(values), 1, constants.shape[1])
-        phase, size = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        total = np.full(shape, 0.5, np.float32)
+        phase = _SCRATCH.array("phase", shape, np.float32)
+        size = _SCRATCH.array("size", shape, np.float32)
+        total = _SCRATCH.array("total", shape, np.float32)
+        total[...] = 0.5
         for k, constant in enumerate(constants):
             np.matmul(values, nodes.phase[k][:, draws], out=phase)
             phase += constant

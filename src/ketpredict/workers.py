@@ -5,10 +5,33 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import itertools
+import math
 import os
+import threading
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
 
 _WAITING_PER_CORE = 4
+
+
+class Scratch(threading.local):
+    """Arrays to work in, each thread its own: fresh memory costs more than what is done in it."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, Any], np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:
+        """Return an array of a name, with whatever was left in it.
+
+        It is the same memory whenever the thread asks for the name and type again.
+        """
+        size = math.prod(shape)
+        held = self._held.get((name, dtype))
+        if held is None or held.size < size:
+            held = self._held[name, dtype] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
 
 
 def usable_cores() -> int:

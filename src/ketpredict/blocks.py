@@ -18,7 +18,7 @@ from ketpredict.inversion import Inversion, ProductPattern, monomials, spread_of
 from ketpredict.marginal import Components
 from ketpredict.workers import Scratch
 
-ROWS = 32
+ROWS = 64
 _MOST_DRAWS, _FEWEST_DRAWS = 512, 64
 _MOST_COEFFICIENTS = 9_000
 _SCRATCH = Scratch()

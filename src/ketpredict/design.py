@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
@@ -24,8 +25,9 @@ from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
+from ketpredict.prior_families import Prior
 from ketpredict.published_effects import Effects, encode_effects
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec, Prior
+from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
 
 FEWEST_TRIALS_ACROSS = 3
 """Trials that must report a predictor before its trial means get a slope of their own."""
@@ -253,8 +255,13 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, persons.value]))
     cells = find_cells(law_trial, predictors, every_law, told)
     binary = _positions(predictors, "binary")
-    pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
-    people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
+    exclusive = exclusive_places(predictors)
+    pattern_unit, pattern_value = enumerate_patterns(
+        units.value[:, binary], exclusive, units.is_arm == 0
+    )
+    people_pattern_row, people_pattern_value = enumerate_patterns(
+        persons.value[:, binary], exclusive
+    )
     effects, effect_labels, effect_groups, fates = encode_effects(
         spec, evidence.associations, predictors, labels["population"], evidence.participants
     )

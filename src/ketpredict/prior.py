@@ -14,7 +14,8 @@ from ketpredict.design import Design
 from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS, Prior
+from ketpredict.prior_families import Prior
+from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
 
 
 def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -2,11 +2,11 @@
 
 ``uv run python benchmarks/prediction.py`` measures, in one run and turn by turn, the posterior mean
 probability of patients from 4000 draws with six predictors, and a NumPy matrix product with normal
-distribution function of the same size: a product of (rows, 7) with (7, 4000), ``scipy.special.ndtr``
-in place and the mean over draws, in chunks of 16 rows, the fastest of 8, 16, 64 and 500. BLAS may
-take its default threads (it takes one for so few rows), the distribution function has one (it is a
-ufunc); ours has all cores. Times are wall
-times; processor times stand beside them, since they do not feel what else the machine does.
+distribution function of the same size: a product of (rows, 7) with (7, 4000), then
+``scipy.special.ndtr`` in place and the mean over draws, in chunks of 16 rows, the fastest of 8, 16,
+64 and 500. BLAS may take its default threads (it takes one for so few rows), the distribution
+function has one (it is a ufunc); ours has all cores. Times are wall times; processor times stand
+beside them, since they hardly feel what else the machine does.
 
 ``--stream`` lets a fresh process predict 1 000 000 patients from Parquet to Parquet and reports its
 time and peak memory. ``--intervals`` times both intervals, on fewer rows.

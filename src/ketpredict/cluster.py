@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ketpredict.batches import Batch
 from ketpredict.errors import DataError
@@ -55,8 +55,8 @@ def predict_frame(
     check_interval(prob)
     if not isinstance(fit, (str, os.PathLike)):
         raise DataError(
-            f"fit is a {type(fit).__name__}; expected 'published' or the path of a saved fit, which "
-            "every worker reads by itself."
+            f"fit is a {type(fit).__name__}; expected 'published' or the path of a saved fit, "
+            "which every worker reads by itself."
         )
     options = (os.fspath(fit), prob, intervals, cores)
     return frame.map_partitions(_with_predictions, *options, meta=_empty(frame._meta, *options))
@@ -73,9 +73,7 @@ def _with_predictions(
     return part.join(scorer.score(batch, "the table").set_axis(part.index))
 
 
-def _empty(
-    part: pd.DataFrame, fit: str, prob: float, intervals: bool, cores: int
-) -> pd.DataFrame:
+def _empty(part: pd.DataFrame, fit: str, prob: float, intervals: bool, cores: int) -> pd.DataFrame:
     """Return a table of no rows with the columns and types of the result."""
     import numpy as np
     import pandas as pd

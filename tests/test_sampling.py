@@ -28,7 +28,7 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("inference", ["nutpie", "pymc", "Slice"])
+@pytest.mark.parametrize("inference", ["nuts", "nutpie", "pymc", "Slice"])
 def test_each_sampler_reaches_the_posterior(model, inference):
     tree = draw(model, inference=inference, **SETTINGS)
     values = tree["posterior"]["probability"].to_numpy()
@@ -46,7 +46,9 @@ def test_the_same_seed_gives_the_same_draws(model):
 
 
 def test_an_unknown_sampler(model):
-    with pytest.raises(kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nutpie"):
+    with pytest.raises(
+        kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nuts, laplace"
+    ):
         draw(model, inference="gibbs", **SETTINGS)
 
 

@@ -15,6 +15,7 @@ means by :math:`\kappa`, the mean of the normal part by :math:`E A - \kappa'E X`
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
@@ -46,11 +47,29 @@ _SMALL = 1e-300
 _RIDGE = 1e-12
 
 
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """One predictor of everybody changed, all else of them as it is.
+
+    Parameters
+    ----------
+    predictor : int
+        Its position among the predictors.
+    amount : float
+        Added to a continuous one, reference scale; the 0 or 1 that a binary one is set to. Of a
+        column of labels everybody is set to the label if 1, to the reference if 0.
+    """
+
+    predictor: int
+    amount: float
+
+
 def average_probability(
     draws: Draws,
     rows: Rows,
     take: Callable[[np.ndarray, np.ndarray], None],
     cores: int | None = None,
+    moved: Moved | None = None,
 ) -> None:
     """Work out the probabilities of rows, whatever is unseen averaged over.
 
@@ -61,16 +80,21 @@ def average_probability(
         threads, for different rows.
     cores : int, optional
         All that the process may use by default.
+    moved : Moved, optional
+        For rows of which no predictor is known.
     """
-    work_off(_pieces(draws, rows, take), cores)
+    work_off(_pieces(draws, rows, take, moved), cores)
 
 
 def _pieces(
-    draws: Draws, rows: Rows, take: Callable[[np.ndarray, np.ndarray], None]
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    moved: Moved | None,
 ) -> Iterator[Callable[[], None]]:
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
-        blocks = Blocks(average_of(draws, setting), draws.components)
+        blocks = Blocks(average_of(draws, setting, moved), draws.components)
         values = entering_values(draws, setting, part)
         for of_class in intercept_classes(part):
             one = part.take(of_class[:1])
@@ -113,10 +137,29 @@ def pattern_weights(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndar
     return constant, coefficient
 
 
-def average_of(draws: Draws, setting: Setting) -> Average:
+def _entering(draws: Draws, setting: Setting, moved: Moved | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the binaries and the shifts of the continuous ones as the linear predictor has them.
+
+    Returns
+    -------
+    values : ndarray of shape (pattern, binary)
+    shift : ndarray of shape (draw, pattern, continuous)
+    """
+    values, shift = setting.values, pattern_shift(draws, setting.values)
+    if moved is None:
+        return values, shift
+    column = draws.predictors[moved.predictor].category
+    if column:
+        others = [draws.predictors[k].category == column for k in draws.binary]
+        values = np.where(others, 0.0, values)
+    values = np.where(draws.binary == moved.predictor, moved.amount, values)
+    return values, shift + np.where(draws.continuous == moved.predictor, moved.amount, 0.0)
+
+
+def average_of(draws: Draws, setting: Setting, moved: Moved | None = None) -> Average:
     """Return what rows that are alike share of their average."""
-    law, values = setting.law, setting.values
-    shift = pattern_shift(draws, values)
+    law = setting.law
+    values, shift = _entering(draws, setting, moved)
     across = draws.parameters["across_slope"]
     binary, continuous = draws.binary, draws.continuous
     # Continuous trial means: their mean given the known values, and their variance.
@@ -130,10 +173,10 @@ def average_of(draws: Draws, setting: Setting) -> Average:
     with_means = np.einsum("dk,dku->du", of_means, law.mean_cross)
     uncertain = continuous[law.uncertain]
     if setting.slope_variance[:, uncertain].any():
-        products, moved = _products(draws, setting, with_means)
-        coefficient = coefficient - np.einsum("du,duo->do", moved, products.coefficient)
-        constant = constant - np.einsum("du,dpu->dp", moved, products.constant)
-        variance = variance - (moved**2).sum(axis=1)
+        products, carried = _products(draws, setting, shift, with_means)
+        coefficient = coefficient - np.einsum("du,duo->do", carried, products.coefficient)
+        constant = constant - np.einsum("du,dpu->dp", carried, products.constant)
+        variance = variance - (carried**2).sum(axis=1)
         slope = slope.copy()
         slope[:, uncertain] = 0.0
     folded = fold(draws, law, slope, values, shift)
@@ -160,12 +203,14 @@ def average_of(draws: Draws, setting: Setting) -> Average:
 
 
 def _products(
-    draws: Draws, setting: Setting, with_means: np.ndarray
+    draws: Draws, setting: Setting, shift: np.ndarray, with_means: np.ndarray
 ) -> tuple[Products, np.ndarray]:
     """Return independent products, and the covariance of their predictors with trial means' effect.
 
     Parameters
     ----------
+    shift : ndarray of shape (draw, pattern, continuous)
+        Of the continuous predictors by pattern.
     with_means : ndarray of shape (draw, uncertain)
         Covariance of the uncertain predictors with the effect of the trial's means.
     """
@@ -179,7 +224,6 @@ def _products(
     whiten = rotation @ np.linalg.inv(root)
     moved = np.einsum("duv,dv->du", whiten, with_means)
     comparable = ~draws.assay_dependent[law.uncertain]
-    shift = pattern_shift(draws, setting.values)
     at = setting.location[:, None, law.observed] + shift[..., law.observed]
     constant = setting.location[:, None, law.uncertain] * comparable + shift[..., law.uncertain]
     constant = constant - np.einsum("duo,dpo->dpu", law.gain, at)

@@ -70,6 +70,14 @@ def exclusive_places(predictors: Iterable[Predictor]) -> tuple[tuple[int, ...], 
     return tuple(tuple(together) for together in places.values() if len(together) > 1)
 
 
+def of_one_column(predictors: Sequence[Predictor]) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of the predictors, those that are labels of one column together."""
+    columns: dict[str, list[int]] = {}
+    for place, predictor in enumerate(predictors):
+        columns.setdefault(predictor.category or f"{place}", []).append(place)
+    return tuple(tuple(together) for together in columns.values())
+
+
 def category_fields(levels: Mapping[str, Sequence[str]]) -> list[Field]:
     """Return what columns of labels must hold."""
 

@@ -109,7 +109,9 @@ class FittedResponse:
         from ketpredict.outcome_draws import outcomes_table, sample_outcomes
 
         patients, rows = self._read(X)
-        names = {name: patients.columns.get(name) for name in ("trial", "population")}
+        names: dict[str, Any] = {
+            name: patients.columns.get(name) for name in ("trial", "population")
+        }
         return outcomes_table(sample_outcomes(self.fit_, rows, kind=kind, seed=seed, **names))
 
     def predict_settings(self, X: Any) -> np.ndarray:

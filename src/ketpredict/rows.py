@@ -19,7 +19,6 @@ from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.spec import (
     FULL_THRESHOLD,
-    REFERENCE_ARM,
     STUDY_TERMS,
     UNNAMED_POPULATION,
     UNNAMED_TRIAL,
@@ -225,9 +224,9 @@ def _study_terms(
 
 def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
     if values is None:
-        return np.full(n_rows, arms.index(REFERENCE_ARM))
+        return np.zeros(n_rows, dtype=int)  # the reference, ketamine in a fit of its evidence
     labels = _of_each(
-        np.asarray(values, dtype=object), lambda v: REFERENCE_ARM if _is_missing(v) else str(v)
+        np.asarray(values, dtype=object), lambda v: arms[0] if _is_missing(v) else str(v)
     )
     unknown = sorted(set(labels) - set(arms))
     if unknown:

@@ -65,6 +65,9 @@ class UnseenTrials:
     Parameters
     ----------
     draws : Draws
+    uniform : ndarray of shape (4 * draw, 4 + 3 * predictor), optional
+        Numbers that the trials are made of; a lattice with a fixed seed by default. The columns
+        after the first four belong to trial slopes, population slopes, and means and rates.
 
     Attributes
     ----------
@@ -77,10 +80,10 @@ class UnseenTrials:
         Uniform numbers that pick a pattern.
     """
 
-    def __init__(self, draws: Draws) -> None:
-        parameters, count = draws.parameters, len(draws.predictors)
-        size = len(draws) * TRIALS_PER_DRAW
-        uniform = lattice(size, 4 + 3 * count, _SEED)
+    def __init__(self, draws: Draws, uniform: np.ndarray | None = None) -> None:
+        parameters = draws.parameters
+        if uniform is None:
+            uniform = lattice(len(draws) * TRIALS_PER_DRAW, numbers_of_trial(draws), _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
         self.intercept = each(parameters["trial_scale"]) * normal[:, 0]
@@ -131,6 +134,17 @@ def unseen_trials_of(draws: Draws) -> UnseenTrials:
     return _MADE[draws]
 
 
+def numbers_of_trial(draws: Draws) -> int:
+    """Return how many uniform numbers make one unseen trial."""
+    return 4 + 3 * len(draws.predictors)
+
+
+def numbers_of_population(draws: Draws) -> np.ndarray:
+    """Return the places of the numbers that make the population of an unseen trial."""
+    count = len(draws.predictors)
+    return np.array([2, *range(4 + count, 4 + 2 * count)])
+
+
 def each(draws: np.ndarray) -> np.ndarray:
     """Return each draw as often as it meets unseen trials."""
     return np.repeat(draws, TRIALS_PER_DRAW, axis=0)
@@ -141,8 +155,9 @@ def trial_probability(
     rows: Rows,
     take: Callable[[np.ndarray, np.ndarray], None],
     cores: int | None = None,
+    unseen: UnseenTrials | None = None,
 ) -> None:
-    """Work out the probabilities of rows, each in its own unseen trials.
+    """Work out the probabilities of rows, all in the same unseen trials.
 
     Parameters
     ----------
@@ -153,15 +168,20 @@ def trial_probability(
         several threads, for different rows.
     cores : int, optional
         All that the process may use by default.
+    unseen : UnseenTrials, optional
+        Those that :func:`unseen_trials_of` makes of the draws by default.
     """
     if len(rows):
-        work_off(_pieces(draws, rows, take), cores)
+        unseen = unseen_trials_of(draws) if unseen is None else unseen
+        work_off(_pieces(draws, rows, take, unseen), cores)
 
 
 def _pieces(
-    draws: Draws, rows: Rows, take: Callable[[np.ndarray, np.ndarray], None]
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    unseen: UnseenTrials,
 ) -> Iterator[Callable[[], None]]:
-    unseen = unseen_trials_of(draws)
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
         trial = _trial(draws, setting, part, unseen)

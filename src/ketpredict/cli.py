@@ -154,12 +154,24 @@ def predict(
     ] = None,
     prob: Prob = 0.9,
     strict: Strict = False,
+    means: Annotated[bool, typer.Option("--means", help="Probabilities only: faster.")] = False,
 ) -> None:
     """Predict the probability of response of each patient, with both intervals."""
+    check_prob(prob)
     if output is not None:
         check_file(output, TABLE_SUFFIXES)
-    check_prob(prob)
-    from ketpredict.tables import read_table, write_table
+        from ketpredict.printing import progress_of_rows
+        from ketpredict.streaming import predict_file
+
+        with progress_of_rows(on_terminal()) as progress:
+            predict_file(
+                fit, patients, output, prob, intervals=not means, strict=strict, progress=progress
+            )
+        typer.echo(f"Written: {output}")
+        return
+    if means:
+        raise DataError("--means writes a file: give --output too.")
+    from ketpredict.tables import read_table
 
     table = read_table(patients)
     from ketpredict.classifier import load
@@ -167,18 +179,7 @@ def predict(
 
     classifier = load(fit)
     classifier.strict = strict
-    predictions = prediction_table(classifier.fit_, classifier.encode(table), prob)
-    if output is not None:
-        clash = sorted({str(name) for name in predictions} & {str(name) for name in table})
-        if clash:
-            raise DataError(
-                f"'{patients}' has columns {', '.join(clash)}, which predictions are called; "
-                "rename or remove them."
-            )
-        write_table(table.join(predictions), output)
-        typer.echo(f"Written: {output}")
-        return
-    _print_predictions(predictions, table)
+    _print_predictions(prediction_table(classifier.fit_, classifier.encode(table), prob), table)
 
 
 @app.command()

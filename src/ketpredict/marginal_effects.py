@@ -98,8 +98,11 @@ def effect_draws(
 
 def _average(posterior: Posterior, rows: Rows, moved: Moved | None) -> np.ndarray:
     result = np.empty((posterior.n_draws, len(rows)))
-    for index, probability in average_probability(posterior.draws, rows, moved):
-        result[:, index] = probability
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[:, index] = probability.T
+
+    average_probability(posterior.draws, rows, take, moved=moved)
     return result
 
 

@@ -123,8 +123,11 @@ def sample_outcomes(
     for (trial_name, population_name), members in together.items():
         unseen = _unseen(posterior, trial_name, population_name, seed)
         own = np.array(members)
-        for index, found in trial_probability(posterior.draws, rows.take(own), unseen):
-            probability[own[index]] = found[::TRIALS_PER_DRAW].T
+
+        def take(index: np.ndarray, found: np.ndarray, own: np.ndarray = own) -> None:
+            probability[own[index]] = found[:, ::TRIALS_PER_DRAW]
+
+        trial_probability(posterior.draws, rows.take(own), take, unseen=unseen)
     # Rows first: the numbers of a row stay the same whatever follows it.
     chance = np.random.default_rng(seed).random(probability.shape)
     return np.ascontiguousarray((chance < probability).T.astype(np.int8))

@@ -129,6 +129,14 @@ def test_not_fitted():
         Classifier().predict_proba(PATIENTS)
     with pytest.raises(NotFittedError):
         Classifier().save("nowhere.nc")
+    for question in ("predict", "predict_interval", "predict_draws", "sample_outcomes", "explain"):
+        with pytest.raises(NotFittedError):
+            getattr(Classifier(), question)(PATIENTS)
+    for question in ("effects", "literature"):
+        with pytest.raises(NotFittedError):
+            getattr(Classifier(), question)()
+    with pytest.raises(NotFittedError):
+        Classifier().update({})
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ _HOMES = {
     "load_evidence": "evidence",
     "load_spec": "spec",
     "make_evidence": "evidence",
+    "predict_file": "streaming",
+    "predict_frame": "cluster",
     "response_probability": "light",
     "simulate": "simulation",
 }

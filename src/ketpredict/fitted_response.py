@@ -15,7 +15,7 @@ from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.feature_columns import BY_NAME, read_same_columns
 from ketpredict.patient_columns import PatientColumns, read_patients
 from ketpredict.posterior import Posterior
-from ketpredict.predict import interval, response_draws
+from ketpredict.predict import interval, mean_probability
 from ketpredict.rows import Rows, encode_rows
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class FittedResponse:
         -------
         ndarray of shape (n_patients, 2)
         """
-        return interval(self.fit_, self.encode(X), prob, kind)
+        rows = self.encode(X)
+        return interval(self.fit_, rows, prob, kind)
 
     def predict_draws(self, X: Any, kind: str = "average") -> pd.DataFrame:
         """Return draws of the probability of response, one row for each patient and draw.
@@ -94,7 +95,8 @@ class FittedResponse:
         """
         from ketpredict.outcome_draws import draws_table
 
-        return draws_table(self.fit_, self.encode(X), kind)
+        rows = self.encode(X)
+        return draws_table(self.fit_, rows, kind)
 
     def sample_outcomes(self, X: Any, kind: str = "trial", seed: int = 0) -> pd.DataFrame:
         """Return draws of the outcome itself, 1 response and 0 none.
@@ -132,7 +134,8 @@ class FittedResponse:
         """
         from ketpredict.explanation import explain
 
-        return explain(self.fit_, self.encode(X), prob)
+        row = self.encode(X)
+        return explain(self.fit_, row, prob)
 
     def effects(self, prob: float = 0.9, arm: str | None = None) -> pd.DataFrame:
         """Return average marginal effects and odds ratios of the predictors, by population.
@@ -207,7 +210,7 @@ class FittedResponse:
 
     def _probability(self, X: Any) -> np.ndarray:
         rows = self.encode(X)
-        return np.asarray(response_draws(self.fit_, rows).mean(axis=0))
+        return mean_probability(self.fit_, rows)
 
     def _column_names(self) -> dict[str, str]:
         return {name: getattr(self, name) for name in _LABELS}

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import gammaln, ndtri
 from scipy.stats import qmc
 
 from ketpredict.compiled import CompiledDensity, compile_design
@@ -49,6 +49,7 @@ _MOST_STEPS = 25
 _NEAR_ENOUGH = 1e-3
 _LEAST_CURVATURE = 0.2
 _LONGEST = 3.0
+_OF_TRIALS = ("trial_effect", "treatment_deviation", "trial_slope", "trial_mean")
 _HALF_LOG_TWO_PI = 0.5 * np.log(2.0 * np.pi)
 _POINTER = ctypes.POINTER(ctypes.c_double)
 
@@ -102,6 +103,7 @@ def fold_log_density(
     centre, spread = _own_prior(design, own, at, parameters)
     normal = _normal_points(points or POINTS[len(own.place) > _MANY], len(own.place))
     start = _first_guess(design, own)
+    merged = _merged(data)
     found = np.empty((2, len(at)))
     curvature = None
     for s, point in enumerate(at):
@@ -110,11 +112,19 @@ def fold_log_density(
         shared_part = bare(point) - prior
         start, curvature = _mode(whole, point, own.place, start, curvature)
         found[:, s] = _corrected(whole, point, own.place, start, curvature, normal)
-        found[0, s] -= shared_part
+        found[0, s] -= shared_part + merged
     return FoldDensity(*found)
 
 
-_OF_TRIALS = ("trial_effect", "treatment_deviation", "trial_slope", "trial_mean")
+def _merged(design: Design) -> float:
+    """Return the log number of orders in which patients with equal rows may have responded.
+
+    Patients are single events, however many stand in one row; only an arm is a count.
+    """
+    units = design.units
+    n, responders = (part[units.is_arm == 0] for part in (units.n, units.responders))
+    orders = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
+    return float(orders.sum())
 
 
 class _Evaluator:

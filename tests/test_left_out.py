@@ -122,7 +122,7 @@ def test_points_and_parameters_are_two_forms_of_the_same(names):
 # Brute force: sums over a grid of everything that the trial has of its own, each factor written
 # from the model's definition.
 
-AXIS = np.linspace(-6.0, 6.0, 41)
+AXIS = np.linspace(-6.0, 6.0, 31)
 MASS = np.exp(-0.5 * AXIS**2) / np.exp(-0.5 * AXIS**2).sum()
 
 
@@ -160,7 +160,7 @@ def test_density_without_predictors_is_the_sum_over_effects():
         for s in range(3):
             value = {name: array[s] for name, array in parameters.items()}
             (v, d), mass = grid(value["trial_scale"], value["treatment_scale"])
-            inside = np.ones((41, 41))
+            inside = np.ones((31, 31))
             for unit in fold.units:
                 p = ndtr(level(design, value, unit, v, d))
                 n, r = design.units.n[unit], design.units.responders[unit]
@@ -182,9 +182,9 @@ def test_density_of_a_population_shares_its_effect_over_trials():
         (u, v, d), _ = grid(
             value["population_scale"], value["trial_scale"], value["treatment_scale"]
         )
-        product = np.ones(41)
+        product = np.ones(31)
         for trial in np.flatnonzero(fold.trials):
-            inside = np.ones((41, 41, 41))
+            inside = np.ones((31, 31, 31))
             for unit in fold.units[design.units.trial_idx[fold.units] == trial]:
                 p = ndtr(level(design, value, unit, u + v, d))
                 r, n = design.units.responders[unit], design.units.n[unit]
@@ -237,13 +237,13 @@ def integrated(design, fold, value):
             log_mean = log_mean + count * one
     mass = np.exp(log_mean) * (axis[1] - axis[0])
     of_predictor = np.log(mass.sum())
-    mu = np.linspace(*np.interp([1e-8, 1.0 - 1e-8], np.cumsum(mass) / mass.sum(), axis), 41)
+    mu = np.linspace(*np.interp([1e-8, 1.0 - 1e-8], np.cumsum(mass) / mass.sum(), axis), 31)
     of_mean = np.interp(mu, axis, np.exp(log_mean - log_mean.max()))
     of_mean = of_mean / of_mean.sum()
     slope_scale = value["slope_scale"][parts.index("trial"), 0]
     (v, d, c), _ = grid(value["trial_scale"], value["treatment_scale"], slope_scale)
     v, d, c = v[..., None], d[..., None], c[..., None]
-    inside = np.ones((41, 41, 41, 41))
+    inside = np.ones((31, 31, 31, 31))
     for unit in fold.units:
         active = design.units.active[unit]
         slope = value["prognostic_slope"][0] + active * value["predictive_slope"][0]

@@ -24,10 +24,12 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+import xarray as xr
 from arviz_stats.base.array import array_stats
 from scipy.special import logsumexp
 
 from ketpredict.design import Design
+from ketpredict.diagnostics import Diagnostics, diagnose
 from ketpredict.effect_density import own_log_likelihood
 from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, draw_diagnosed
@@ -43,9 +45,10 @@ from ketpredict.validation_tables import pooled_table, trial_table, unit_table
 
 METHODS = ("refit", "importance", "both")
 PARETO_LIMIT = 0.7
-DRAWS_USED = 1000
-"""Draws that predict a fold, thinned evenly from all."""
-_TUNE, _DRAWS, _TRIES = 500, 1000, 3
+REFIT_DRAWS, IMPORTANCE_DRAWS = 1000, 2000
+"""Draws that predict a fold, thinned evenly from all; weights use up most of theirs."""
+_JOINT_DRAWS = 500
+_TUNE, _DRAWS, _TRIES = 400, 1100, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,8 @@ class LeftOut:
     pooled : DataFrame
         Each measure pooled over trials, with an interval for the next trial.
     folds : DataFrame
-        For each fold: ``fold``, ``joint_log_score`` (of all outcomes of the fold together, given
+        For each fold: ``fold``, ``method``, ``share`` (predicted, of responders) with its Monte
+        Carlo ``share_error``, ``joint_log_score`` (of all outcomes of the fold together, given
         its predictors) with its Monte Carlo ``joint_error``, ``seconds``; of a refit ``draws``,
         ``rhat``, ``ess_bulk``, ``ess_tail``, ``divergences``, ``problems``; of importance sampling
         ``pareto_k`` and ``effective_draws``.
@@ -128,8 +132,9 @@ def leave_one_trial_out(
     prob : float
         Probability content of all intervals.
     settings : SamplerSettings, optional
-        Of the refits; by default those of the fit, with at most 500 tuning steps and 1000 draws a
-        chain. A refit that does not converge is repeated with twice the draws, at most twice.
+        Of the refits; by default those of the fit, with at most 400 tuning steps and 1100 draws a
+        chain. A refit that does not converge gets as many chains again, at most twice; one with
+        divergent transitions starts anew, with a target nearer 1.
     n_jobs : int
         Folds at once, as joblib has it; -1 is one for each core. Threads by default; another
         backend (``joblib.parallel_config("dask")``) carries the folds to other machines.
@@ -154,17 +159,94 @@ def leave_one_trial_out(
         raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     folds = folds_of(design, by)
-    found: dict[str, list[_Found]] = {}
+    results = {}
     if method != "importance":
         settings = settings or _refit_settings(posterior)
-        found["refit"] = _in_parallel(_refit, n_jobs, posterior, design, folds, prob, settings)
-        _report(folds, found["refit"])
+        found = _in_parallel(_refit, n_jobs, posterior, design, folds, prob, settings)
+        _report(folds, found)
+        results["refit"] = _gathered(design, folds, found, by, "refit", prob)
     if method != "refit":
-        few = _thinned(posterior)
-        found["importance"] = _in_parallel(_reweighted, n_jobs, few, design, folds, prob)
-    first = next(iter(found.values()))
-    held = [one.held for one in first]
+        few = _thinned(posterior, IMPORTANCE_DRAWS)
+        found = _in_parallel(_reweighted, n_jobs, few, design, folds, prob)
+        results["importance"] = _gathered(design, folds, found, by, "importance", prob)
+    if method != "both":
+        return results[method]
+    return dataclasses.replace(
+        results["refit"],
+        method=method,
+        folds=pd.concat([one.folds for one in results.values()], ignore_index=True),
+        comparison=compare(results["refit"], results["importance"]),
+    )
+
+
+def compare(refit: LeftOut, importance: LeftOut) -> pd.DataFrame:
+    """Return what refits and importance sampling say of the same folds, side by side.
+
+    Returns
+    -------
+    DataFrame
+        ``fold``, ``pareto_k``, ``quantity``, ``refit``, ``refit_error``, ``importance``,
+        ``importance_error``, ``difference`` and ``standardised`` (by both errors). The quantities
+        are the predicted share of responders, the joint log score, and the probability of the unit
+        whose standardised difference is the largest.
+    """
+    rows: list[dict[str, Any]] = []
+    for (_, one), (_, other) in zip(
+        refit.folds.iterrows(), importance.folds.iterrows(), strict=True
+    ):
+        units = [table.units[table.units["fold"] == one["fold"]] for table in (refit, importance)]
+        probability, error = (
+            np.array([table[name].to_numpy(float) for table in units])
+            for name in ("probability", "error")
+        )
+        apart = np.abs(probability[1] - probability[0]) / np.hypot(*error)
+        worst = int(np.argmax(apart))
+        for quantity, value, errors in (
+            ("share of responders", *_pair(one, other, "share", "share_error")),
+            ("joint log score", *_pair(one, other, "joint_log_score", "joint_error")),
+            (
+                f"probability, most different of {len(apart)}",
+                probability[:, worst],
+                error[:, worst],
+            ),
+        ):
+            rows.append(
+                {
+                    "fold": one["fold"],
+                    "pareto_k": other["pareto_k"],
+                    "quantity": quantity,
+                    "refit": value[0],
+                    "refit_error": errors[0],
+                    "importance": value[1],
+                    "importance_error": errors[1],
+                    "difference": value[1] - value[0],
+                    "standardised": (value[1] - value[0]) / np.hypot(*errors),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _pair(one: Any, other: Any, name: str, error: str) -> tuple[list[float], list[float]]:
+    return [float(one[name]), float(other[name])], [float(one[error]), float(other[error])]
+
+
+def _gathered(
+    design: Design, folds: list[Fold], found: list[_Found], by: str, method: str, prob: float
+) -> LeftOut:
+    held = [one.held for one in found]
     trials = trial_table(design, folds, held, prob)
+    table = [
+        {
+            "fold": fold.name,
+            "method": method,
+            "share": one.held.mean,
+            "share_error": one.held.mean_error,
+            "joint_log_score": one.joint,
+            "joint_error": one.joint_error,
+            **one.facts,
+        }
+        for fold, one in zip(folds, found, strict=True)
+    ]
     return LeftOut(
         by=by,
         method=method,
@@ -172,8 +254,8 @@ def leave_one_trial_out(
         trials=trials,
         units=unit_table(design, folds, held),
         pooled=pooled_table(trials, prob),
-        folds=_fold_table(folds, found),
-        comparison=_compared(folds, **found) if method == "both" else None,
+        folds=pd.DataFrame(table),
+        comparison=None,
     )
 
 
@@ -198,35 +280,27 @@ def _refit(
 ) -> _Found:
     start = time.perf_counter()
     rest = without(design, fold)
-    for attempt in range(_TRIES):
-        again = dataclasses.replace(
-            settings, draws=settings.draws * 2**attempt, seed=settings.seed + 1000 * attempt
-        )
-        tree, diagnostics = draw_diagnosed(rest, again)
-        if diagnostics.converged:
-            break
-    draws = tree["posterior"].to_dataset()
+    draws, diagnostics = _draw_until_converged(rest, settings)
     variables = {
         str(name): array.transpose("chain", "draw", ...).to_numpy()
         for name, array in draws.data_vars.items()
         if not str(name).endswith("_raw")
     }
-    fitted = _thinned(
-        dataclasses.replace(
-            posterior,
-            groups={"posterior": variables},
-            coords=coordinates(rest),
-            trial_values=rest.trial_values,
-        )
+    whole_fit = dataclasses.replace(
+        posterior,
+        groups={"posterior": variables},
+        coords=coordinates(rest),
+        trial_values=rest.trial_values,
     )
+    fitted = _thinned(whole_fit, REFIT_DRAWS)
     held = predict_fold(fitted, design, fold, prob)
-    whole, of_predictors = _densities(fitted, design, fold)
-    count = fitted.n_draws
-    joint = [float(logsumexp(one)) - np.log(count) for one in (whole, of_predictors)]
+    few = _thinned(whole_fit, _JOINT_DRAWS)
+    whole, of_predictors = _densities(few, design, fold)
+    joint = [float(logsumexp(one)) - np.log(len(one)) for one in (whole, of_predictors)]
     moved = np.exp(whole - joint[0]) - np.exp(of_predictors - joint[1])
-    error = monte_carlo_error(fitted, moved[:, None])
+    error = monte_carlo_error(few, moved[:, None])
     facts = {
-        "draws": again.draws * again.chains,
+        "draws": whole_fit.n_draws,
         "rhat": diagnostics.rhat,
         "ess_bulk": diagnostics.ess_bulk,
         "ess_tail": diagnostics.ess_tail,
@@ -235,6 +309,40 @@ def _refit(
         "seconds": time.perf_counter() - start,
     }
     return _Found(held, joint[0] - joint[1], float(error[0]), facts)
+
+
+def _draw_until_converged(
+    design: Design, settings: SamplerSettings
+) -> tuple[xr.Dataset, Diagnostics]:
+    """Return the draws of a design and their diagnostics, chains added until they pass."""
+    parts: list[xr.DataTree] = []
+    for attempt in range(_TRIES):
+        again = dataclasses.replace(settings, seed=settings.seed + attempt)
+        tree, diagnostics = draw_diagnosed(design, again)
+        parts.append(tree)
+        if len(parts) > 1:
+            tree = _together(parts)
+            diagnostics = diagnose(tree)
+        if diagnostics.converged:
+            break
+        if diagnostics.divergences and attempt + 1 < _TRIES:
+            parts = []
+            nearer = 0.5 * (1.0 + settings.target_accept)
+            settings = dataclasses.replace(settings, target_accept=nearer)
+    return tree["posterior"].to_dataset(), diagnostics
+
+
+def _together(parts: list[xr.DataTree]) -> xr.DataTree:
+    """Return the chains of several runs as those of one."""
+    return xr.DataTree.from_dict(
+        {
+            group: xr.concat(
+                [part[group].to_dataset().drop_vars("chain", errors="ignore") for part in parts],
+                dim="chain",
+            )
+            for group in ("posterior", "sample_stats")
+        }
+    )
 
 
 def _reweighted(posterior: Posterior, design: Design, fold: Fold, prob: float) -> _Found:
@@ -294,10 +402,10 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
     return dataclasses.replace(posterior, groups={"posterior": variables})
 
 
-def _thinned(posterior: Posterior) -> Posterior:
-    """Return at most so many draws as are used, evenly from every chain."""
+def _thinned(posterior: Posterior, most: int) -> Posterior:
+    """Return at most so many draws, evenly from every chain."""
     chains, draws = posterior.groups["posterior"]["intercept"].shape[:2]
-    few = min(draws, max(1, DRAWS_USED // chains))
+    few = min(draws, max(1, most // chains))
     index = np.linspace(0, draws - 1, few).round().astype(int)
     thin = {name: values[:, index] for name, values in posterior.groups["posterior"].items()}
     return dataclasses.replace(posterior, groups={**posterior.groups, "posterior": thin})
@@ -315,65 +423,3 @@ def _report(folds: list[Fold], found: list[_Found]) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-
-
-def _fold_table(folds: list[Fold], found: dict[str, list[_Found]]) -> pd.DataFrame:
-    rows = []
-    for method, ones in found.items():
-        for fold, one in zip(folds, ones, strict=True):
-            rows.append(
-                {
-                    "fold": fold.name,
-                    "method": method,
-                    "joint_log_score": one.joint,
-                    "joint_error": one.joint_error,
-                    **one.facts,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _compared(folds: list[Fold], refit: list[_Found], importance: list[_Found]) -> pd.DataFrame:
-    """Return refit and importance sampling side by side.
-
-    Returns
-    -------
-    DataFrame
-        ``fold``, ``pareto_k``, ``quantity``, ``refit``, ``refit_error``, ``importance``,
-        ``importance_error``, ``difference`` and ``standardised`` (by both errors). The quantities
-        are the predicted share of responders, the joint log score, and the probability of the unit
-        whose standardised difference is the largest.
-    """
-    rows = []
-    for fold, one, other in zip(folds, refit, importance, strict=True):
-        apart = one.held.probability - other.held.probability
-        error = np.hypot(one.held.error, other.held.error)
-        worst = int(np.argmax(np.abs(apart) / error))
-        for quantity, first, second in (
-            (
-                "share of responders",
-                (one.held.mean, one.held.mean_error),
-                (other.held.mean, other.held.mean_error),
-            ),
-            ("joint log score", (one.joint, one.joint_error), (other.joint, other.joint_error)),
-            (
-                f"probability, most different of {len(apart)}",
-                (one.held.probability[worst], one.held.error[worst]),
-                (other.held.probability[worst], other.held.error[worst]),
-            ),
-        ):
-            difference = second[0] - first[0]
-            rows.append(
-                {
-                    "fold": fold.name,
-                    "pareto_k": other.facts["pareto_k"],
-                    "quantity": quantity,
-                    "refit": first[0],
-                    "refit_error": first[1],
-                    "importance": second[0],
-                    "importance_error": second[1],
-                    "difference": difference,
-                    "standardised": difference / np.hypot(first[1], second[1]),
-                }
-            )
-    return pd.DataFrame(rows)

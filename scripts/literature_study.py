@@ -58,7 +58,8 @@ from ketpredict.marginal import rate_location
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import load_predictors
 from ketpredict.prior import draw_prior
-from ketpredict.spec import ModelSpec, Prior, load_spec
+from ketpredict.prior_families import Prior
+from ketpredict.spec import ModelSpec, load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "docs" / "literature.csv"

@@ -327,7 +327,8 @@ def _moments(values: dict[str, np.ndarray], mass: np.ndarray) -> pd.DataFrame:
 
 def reduced_spec() -> Any:
     """Return the package's specification of the reduced model."""
-    from ketpredict.spec import Prior, load_spec
+    from ketpredict.prior_families import Prior
+    from ketpredict.spec import load_spec
 
     zero = Prior("fixed", (0.0,))
     return load_spec("rates").with_priors(

@@ -135,7 +135,8 @@ def test_not_fitted():
     ("arguments", "X", "y", "message"),
     [
         ({}, {"bmi": [20, 200]}, [0, 1], r"row 2.*bmi is 200"),
-        ({}, {"bmi": [20, 30]}, [0, 2], r"row 2.*response is 2"),
+        ({}, {"bmi": [20, 30, 25]}, [0, 2, 1], r"Only binary.*0, 1, 2"),
+        ({"response_label": 3}, {"bmi": [20, 30]}, ["a", "b"], r"response_label is 3.*'a' and 'b'"),
         ({}, {"bmi": [20, 30]}, [0, 1, 1], "X has 2 rows and y has 3"),
         ({}, {"bmi": [20, 30], "response": [0, 1]}, [0, 1], "leave one of them out"),
         ({"evidence": None}, None, None, "nothing to fit"),
@@ -151,7 +152,7 @@ def test_bad_input_fails_before_anything_is_compiled(monkeypatch, arguments, X, 
     def never(*_args, **_kwargs):
         raise AssertionError("compiled")
 
-    monkeypatch.setattr("ketpredict.fitting.build", never)
+    monkeypatch.setattr("ketpredict.fitting._draw", never)
     with pytest.raises(kp.KetpredictError, match=message):
         Classifier(**arguments).fit(X, y)
 

@@ -20,6 +20,7 @@ from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import unit_probability
 from ketpredict.unseen_arms import unseen_arm_log_likelihood
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
+from ketpredict.validation_tables import trial_table
 
 SETTINGS = SamplerSettings(draws=300, tune=300, chains=2, cores=1, target_accept=0.9, seed=3)
 
@@ -134,6 +135,22 @@ def test_a_wrong_request_is_an_error(posterior):
     bare = dataclasses.replace(posterior, groups={"posterior": posterior.groups["posterior"]})
     with pytest.raises(DataError, match="fit again"):
         leave_one_trial_out(bare)
+
+
+def test_weights_that_are_not_whole_leave_calibration_in_the_large(posterior):
+    design = design_of(posterior)
+    half = dataclasses.replace(
+        design.units, n=design.units.n / 2.0, responders=design.units.responders / 2.0
+    )
+    fold = folds_of(design)[0]
+    held = predict_fold(posterior, design, fold, 0.9)
+    of_all, of_half = (
+        trial_table(one, [fold], [held], 0.9).set_index("measure")
+        for one in (design, dataclasses.replace(design, units=half))
+    )
+    large = "calibration_in_the_large"
+    assert of_half.loc[large, "estimate"] == pytest.approx(of_all.loc[large, "estimate"])
+    assert "not whole" in of_half.loc["c_statistic", "reason"]
 
 
 def test_pictures_have_axes_with_words_and_say_what_is_good(both, tmp_path):

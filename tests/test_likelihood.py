@@ -23,7 +23,8 @@ from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location
 from ketpredict.predictors import load_predictors
 from ketpredict.prior import draw_prior
-from ketpredict.spec import Prior, load_spec
+from ketpredict.prior_families import Prior
+from ketpredict.spec import load_spec
 from ketpredict.unit_outcome import unit_probability
 
 # Compiling to machine code takes minutes for each design.

@@ -14,8 +14,8 @@ from scipy.special import ndtr
 from scipy.stats import binom, norm
 
 import handmade
+from ketpredict.prior_families import Prior
 from ketpredict.resources import data_path
-from ketpredict.spec import Prior
 
 validate = handmade.load_script("validate_pooling")
 GRID = validate.Grid((-2.0, 2.0, 18), (-2.8, 1.2, 22), (2.5, 18), 5)

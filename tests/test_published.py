@@ -147,9 +147,9 @@ def test_other_evidence_another_model_or_another_format_is_told(built, monkeypat
     dataclasses.replace(posterior, predictors=(moved, *others)).save(built)
     (problem,) = published_problems(built)
     assert problem.startswith(f"data/predictors.csv says something else of '{first.name}' now.")
-    monkeypatch.setattr("ketpredict.posterior.FORMAT", 99)
+    monkeypatch.setattr("ketpredict.posterior.READABLE_FORMATS", (98, 99))
     (problem,) = published_problems(built)
-    assert "this version of ketpredict reads format 99" in problem
+    assert "this version of ketpredict reads formats 98 and 99" in problem
     assert REBUILD in problem
 
 

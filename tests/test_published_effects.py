@@ -23,7 +23,8 @@ from ketpredict.literature import literature
 from ketpredict.plots import literature_plot
 from ketpredict.predictors import load_predictors
 from ketpredict.prior import draw_prior
-from ketpredict.spec import Prior, load_spec
+from ketpredict.prior_families import Prior
+from ketpredict.spec import load_spec
 from ketpredict.stored_design import design_of
 
 REFERENCES = load_predictors()

@@ -9,8 +9,9 @@ import tomllib
 import pytest
 
 from ketpredict.errors import SpecificationError
+from ketpredict.prior_families import SLOPE_PARTS, Prior
 from ketpredict.resources import models_folder
-from ketpredict.spec import SLOPE_PARTS, ModelSpec, Prior, load_spec, parse_spec
+from ketpredict.spec import ModelSpec, load_spec, parse_spec
 
 MODEL_FILES = sorted(models_folder().glob("*.toml"))
 REPLACEMENTS = {

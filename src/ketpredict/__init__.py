@@ -21,7 +21,7 @@ _HOMES = {
     "KetpredictError": "errors",
     "KetpredictWarning": "errors",
     "ModelSpec": "spec",
-    "Prior": "spec",
+    "Prior": "prior_families",
     "ResponseProbability": "light",
     "SavedFitError": "errors",
     "Simulation": "simulation",

@@ -97,11 +97,36 @@ class _Average:
     products: _Products | None
 
 
-def average_probability(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows' index and their (draw, row) probabilities, whatever is unseen averaged over."""
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """One predictor of everybody changed, all else of them as it is.
+
+    Parameters
+    ----------
+    predictor : int
+        Its position among the predictors.
+    amount : float
+        Added to a continuous one, reference scale; the 0 or 1 that a binary one is set to. Of a
+        column of labels everybody is set to the label if 1, to the reference if 0.
+    """
+
+    predictor: int
+    amount: float
+
+
+def average_probability(
+    draws: Draws, rows: Rows, moved: Moved | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows' index and their (draw, row) probabilities, whatever is unseen averaged over.
+
+    Parameters
+    ----------
+    moved : Moved, optional
+        For rows of which no predictor is known.
+    """
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
-        average = _average(draws, setting)
+        average = _average(draws, setting, moved)
         for piece in pieces(len(part), len(draws) * len(setting.values)):
             some = part.take(np.arange(len(part))[piece])
             yield index[piece], _probability(draws, setting, average, some)
@@ -127,9 +152,28 @@ def pattern_weights(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndar
     return constant, coefficient
 
 
-def _average(draws: Draws, setting: Setting) -> _Average:
-    law, values = setting.law, setting.values
-    shift = pattern_shift(draws, values)
+def _entering(draws: Draws, setting: Setting, moved: Moved | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the binaries and the shifts of the continuous ones as the linear predictor has them.
+
+    Returns
+    -------
+    values : ndarray of shape (pattern, binary)
+    shift : ndarray of shape (draw, pattern, continuous)
+    """
+    values, shift = setting.values, pattern_shift(draws, setting.values)
+    if moved is None:
+        return values, shift
+    column = draws.predictors[moved.predictor].category
+    if column:
+        others = [draws.predictors[k].category == column for k in draws.binary]
+        values = np.where(others, 0.0, values)
+    values = np.where(draws.binary == moved.predictor, moved.amount, values)
+    return values, shift + np.where(draws.continuous == moved.predictor, moved.amount, 0.0)
+
+
+def _average(draws: Draws, setting: Setting, moved: Moved | None) -> _Average:
+    law = setting.law
+    values, shift = _entering(draws, setting, moved)
     across = draws.parameters["across_slope"]
     binary, continuous = draws.binary, draws.continuous
     # Continuous trial means: their mean given the known values, and their variance.
@@ -143,10 +187,10 @@ def _average(draws: Draws, setting: Setting) -> _Average:
     with_means = np.einsum("dk,dku->du", of_means, law.mean_cross)
     uncertain = continuous[law.uncertain]
     if setting.slope_variance[:, uncertain].any():
-        products, moved = _products(draws, setting, with_means)
-        coefficient = coefficient - np.einsum("du,duo->do", moved, products.coefficient)
-        constant = constant - np.einsum("du,dpu->dp", moved, products.constant)
-        variance = variance - (moved**2).sum(axis=1)
+        products, carried = _products(draws, setting, shift, with_means)
+        coefficient = coefficient - np.einsum("du,duo->do", carried, products.coefficient)
+        constant = constant - np.einsum("du,dpu->dp", carried, products.constant)
+        variance = variance - (carried**2).sum(axis=1)
         slope = slope.copy()
         slope[:, uncertain] = 0.0
     folded = fold(draws, law, slope, values, shift)
@@ -173,12 +217,14 @@ def _average(draws: Draws, setting: Setting) -> _Average:
 
 
 def _products(
-    draws: Draws, setting: Setting, with_means: np.ndarray
+    draws: Draws, setting: Setting, shift: np.ndarray, with_means: np.ndarray
 ) -> tuple[_Products, np.ndarray]:
     """Return independent products, and the covariance of their predictors with trial means' effect.
 
     Parameters
     ----------
+    shift : ndarray of shape (draw, pattern, continuous)
+        Of the continuous predictors by pattern.
     with_means : ndarray of shape (draw, uncertain)
         Covariance of the uncertain predictors with the effect of the trial's means.
     """
@@ -192,7 +238,6 @@ def _products(
     whiten = rotation @ np.linalg.inv(root)
     moved = np.einsum("duv,dv->du", whiten, with_means)
     comparable = ~draws.assay_dependent[law.uncertain]
-    shift = pattern_shift(draws, setting.values)
     at = setting.location[:, None, law.observed] + shift[..., law.observed]
     constant = setting.location[:, None, law.uncertain] * comparable + shift[..., law.uncertain]
     constant = constant - np.einsum("duo,dpo->dpu", law.gain, at)

@@ -132,8 +132,9 @@ def predictive_table(
     kept = posterior.groups.get("posterior_predictive")
     if kept is None:
         raise DataError(
-            "This fit keeps no replicated outcomes (it has too many patients and draws), so there "
-            "is no posterior predictive check of it. Fit with fewer draws."
+            "This fit keeps no replicated outcomes (it has too many patients and draws, or weights "
+            "that are not whole numbers), so there is no posterior predictive check of it. Fit "
+            "with fewer draws, or without such weights."
         )
     replicated = kept["responders"].reshape(-1, kept["responders"].shape[-1])
     labels = design_of(posterior).labels()

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from ketpredict.diagnostics import report_convergence
-from ketpredict.errors import DataError, EvidenceWarning, KetpredictError
-from ketpredict.extrapolation import warn_extrapolation
-from ketpredict.patient_columns import read_patients
+from ketpredict.errors import KetpredictError
+from ketpredict.feature_columns import BY_NAME
+from ketpredict.fitted_response import FittedResponse
 from ketpredict.posterior import Posterior, load_posterior
-from ketpredict.predict import interval, response_draws
-from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.published import PUBLISHED, load_fit
-from ketpredict.rows import Rows, encode_rows
-from ketpredict.spec import ModelSpec, load_spec
-from ketpredict.tables import as_table
+from ketpredict.spec import ModelSpec
 
 # What only a fit needs is imported there: a loaded fit predicts without PyMC, nutpie and pandera.
 if TYPE_CHECKING:
     from ketpredict.evidence import Evidence
     from ketpredict.fitting import SamplerSettings
 
-_LABELS = ("trial", "population", "arm")
 
-
-class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
+class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator):
     """Posterior probability of antidepressant response to ketamine, for one patient at a time.
 
     For research; not for treatment decisions.
@@ -49,6 +39,9 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
     trial, population, arm : str
         Names of the columns of `X` that hold these labels. A missing column stands for one trial,
         one population, and ketamine 0.5 mg/kg i.v.
+    response_label : object, optional
+        Which of the two labels of ``y`` is response. 0 and 1, False and True, no and yes say it
+        themselves; of any other two the larger is taken, with a warning.
     inference : str
         ``"nutpie"``, another NUTS library (``"pymc"``, ``"numpyro"``, ``"blackjax"``) or a PyMC
         step method such as ``"Slice"``.
@@ -65,8 +58,12 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    classes_ : ndarray
-        ``[0, 1]``; 1 is response.
+    classes_ : ndarray of shape (2,)
+        Both labels, sorted, as scikit-learn has them; ``[0, 1]`` where the table holds the outcome.
+    response_ : object
+        The label that is response.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        Columns of `X` in ``fit``, and their names if it was a table.
     fit_ : Posterior
         The fit itself: draws, specification, scaling, diagnostics, provenance.
 
@@ -84,6 +81,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         trial: str = "trial",
         population: str = "population",
         arm: str = "arm",
+        response_label: Any = None,
         inference: str = "nutpie",
         draws: int = 1500,
         tune: int = 1500,
@@ -100,6 +98,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         self.trial = trial
         self.population = population
         self.arm = arm
+        self.response_label = response_label
         self.inference = inference
         self.draws = draws
         self.tune = tune
@@ -110,16 +109,20 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.progressbar = progressbar
 
-    def fit(self, X: Any = None, y: Any = None) -> Self:
+    def fit(self, X: Any = None, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the model to patients and to the evidence.
 
         Parameters
         ----------
-        X : table of shape (n_patients, n_columns), optional
-            One row per patient (and period). Without it the fit rests on the evidence alone.
+        X : table or array of shape (n_patients, n_columns), optional
+            One row per patient (and period). pandas, polars and PyArrow tables, mappings of
+            arrays, arrays (all of whose columns are predictors). Without it the fit rests on the
+            evidence alone.
         y : array_like of shape (n_patients,), optional
-            1 response, 0 none, missing where unknown. Without it `X` must hold ``response``,
+            Two labels, missing where unknown. Without it `X` must hold ``response``,
             ``improvement`` or ``baseline_score`` and ``endpoint_score``.
+        sample_weight : array_like of shape (n_patients,), optional
+            Power of each row's likelihood: 0 leaves the row out, 2 is the row twice.
 
         Returns
         -------
@@ -132,77 +135,43 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             With every problem of the table in one message, before anything is compiled.
         ConvergenceError
             The chains did not converge and ``strict=True``.
+
+        Notes
+        -----
+        Rows are sorted and equal rows merged before anything is computed, so that the posterior is
+        the same to the last bit for any order of rows, and for a row of weight 2 or two equal rows.
         """
         from ketpredict.evidence import announce
         from ketpredict.fitting import fit, prepare
+        from ketpredict.training_inputs import training_inputs
 
         settings = self._settings()
-        spec, references, evidence = self._evidence(X, y)
-        design, used = prepare(spec, evidence, references)
+        inputs, reading = training_inputs(self, X, y, sample_weight)
+        design, used = prepare(inputs.spec, inputs.evidence, inputs.references)
         announce(used.messages)
-        self.fit_ = fit(design, used, settings, strict=self.strict)
-        self.fit_.facts["estimator"] = self._described()
-        self._set_fitted_attributes(X)
+        posterior = fit(design, used, settings, strict=self.strict)
+        posterior.facts.update({"estimator": self._described(), **reading})
+        self._set_fit(posterior)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return posterior mean probabilities of no response and of response.
-
-        Returns
-        -------
-        ndarray of shape (n_patients, 2)
-            Averaged over posterior draws and, for an unseen trial, over trials.
-        """
-        rows = self.encode(X)
-        probability = response_draws(self.fit_, rows).mean(axis=0)
-        return np.column_stack([1.0 - probability, probability])
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return 1 where the posterior mean probability of response is above one half, else 0."""
-        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
-
-    def predict_interval(self, X: Any, prob: float = 0.9, kind: str = "trial") -> np.ndarray:
-        """Return equal-tailed intervals of the probability of response.
+    def update(self, counts: Any, seed: int = 0) -> KetamineResponseClassifier:
+        """Return the fit with one new trial known by its counts, without a refit.
 
         Parameters
         ----------
-        prob : float
-        kind : {"trial", "average"}
-            ``"trial"``: of the probability in the one trial that the patient is in; for an unseen
-            trial it includes the variation between trials. ``"average"``: of the probability
-            averaged over trials, that is, parameter uncertainty only. In a trial that the fit
-            knows the two are the same.
+        counts : table or mapping
+            One row for each arm of the trial, as published arms are given: ``trial``,
+            ``population``, ``arm``, ``hours``, ``n``, ``responders``.
 
         Returns
         -------
-        ndarray of shape (n_patients, 2)
+        KetamineResponseClassifier
+            A new one; this one stays as it is. See :func:`ketpredict.updating.update`.
         """
-        rows = self.encode(X)
-        return interval(self.fit_, rows, prob, kind)
-
-    def predict_settings(self, X: Any) -> np.ndarray:
-        """Return what each prediction assumes: a known trial, a new one, a new population."""
-        return self.encode(X).settings()
-
-    @property
-    def posterior_(self) -> Any:
-        """The fit as an ArviZ DataTree with named dimensions."""
         check_is_fitted(self, "fit_")
-        return self.fit_.to_datatree()
+        from ketpredict.updating import update
 
-    @property
-    def model_(self) -> Any:
-        """The fit's PyMC model, built when asked for."""
-        check_is_fitted(self, "fit_")
-        from ketpredict.graph import build
-        from ketpredict.stored_design import design_of
-
-        return build(design_of(self.fit_))
-
-    def save(self, path: str | Path) -> Path:
-        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`."""
-        check_is_fitted(self, "fit_")
-        return self.fit_.save(path)
+        return self.from_posterior(update(self.fit_, counts, seed=seed, strict=self.strict))
 
     @classmethod
     def from_posterior(cls, posterior: Posterior) -> KetamineResponseClassifier:
@@ -210,8 +179,12 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         known = cls().get_params()
         described = {k: v for k, v in posterior.facts["estimator"].items() if k in known}
         classifier = cls(**{"model": posterior.spec, **described})
-        classifier.fit_ = posterior
-        classifier._set_fitted_attributes(None)
+        classifier._set_fit(posterior)
+        columns = posterior.facts.get("columns", BY_NAME)
+        if columns["count"]:
+            classifier.n_features_in_ = columns["count"]
+        if columns["names"]:
+            classifier.feature_names_in_ = np.array(columns["names"], dtype=object)
         return classifier
 
     def __sklearn_tags__(self) -> Any:
@@ -219,6 +192,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
         return tags
 
     def _described(self) -> dict[str, Any]:
@@ -235,6 +209,8 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             del described["model"]
         if not isinstance(described["random_state"], (int, type(None))):
             described["random_state"] = None
+        if isinstance(described["response_label"], np.generic):
+            described["response_label"] = described["response_label"].item()
         return described
 
     def _settings(self) -> SamplerSettings:
@@ -261,111 +237,6 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             progressbar=self.progressbar,
         )
 
-    def _column_names(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in _LABELS}
-
-    def _evidence(self, X: Any, y: Any) -> tuple[ModelSpec, dict[str, Predictor], Evidence]:
-        """Return the model, the scale of its predictors, and all evidence together."""
-        from ketpredict.contracts import validate_participants
-        from ketpredict.evidence import combine, make_evidence
-
-        spec, references = load_spec(self.model), dict(load_predictors())
-        wanted = None if self.predictors is None else tuple(self.predictors)
-        if X is None:
-            if self.evidence is None:
-                raise DataError("There is nothing to fit: X is None and evidence is None.")
-            names = wanted or spec.predictors or ()
-            self._check_known(names, references)
-            return spec.with_predictors(names), references, self._outside()
-        table = _with_outcome(as_table(X), y)
-        checked = validate_participants(
-            table, references, predictors=wanted, column_names=self._column_names()
-        )
-        names = self._chosen(spec, wanted, checked)
-        for name in names:
-            if name not in references:
-                references[name] = Predictor.from_column(name, checked.table[name].to_numpy())
-        if not checked.outcomes:
-            raise DataError(
-                "X has no outcome and y is missing; give y, or a column 'response' (0/1), "
-                "'improvement' (percent), or 'baseline_score' and 'endpoint_score'."
-            )
-        own = make_evidence(
-            participants=table,
-            references=references,
-            predictors=names,
-            column_names=self._column_names(),
-        )
-        messages = []
-        if checked.left_alone:
-            messages.append(f"Columns left alone: {', '.join(checked.left_alone)}.")
-        outside = self._outside()
-        known = set(load_predictors())
-        if outside is not None and self.evidence == "published" and not set(names) & known:
-            messages.append(
-                "None of the columns is a predictor that the published evidence knows, so the fit "
-                "rests on your rows alone (evidence=None)."
-            )
-            outside = None
-        evidence = own if outside is None else combine(own, outside)
-        evidence = dataclasses.replace(evidence, messages=(*messages, *evidence.messages))
-        return spec.with_predictors(names), references, evidence
-
-    def _check_known(self, names: Sequence[str], references: dict[str, Predictor]) -> None:
-        unknown = [name for name in names if name not in references]
-        if unknown:
-            raise DataError(
-                f"Predictors {', '.join(unknown)} are not known and there is no table to read "
-                f"them from. Known: {', '.join(references)}."
-            )
-
-    def _chosen(
-        self, spec: ModelSpec, wanted: tuple[str, ...] | None, checked: Any
-    ) -> tuple[str, ...]:
-        """Return the predictors: those asked for, the model's, or those of the table."""
-        if wanted is not None:
-            return wanted
-        own = spec.predictors
-        if own is not None and (not own or set(own) & set(checked.table)):
-            return own
-        return tuple(checked.predictors)
-
-    def _outside(self) -> Any:
-        """Return the evidence beside the caller's table, or None."""
-        from ketpredict.evidence import Evidence, load_evidence
-
-        if self.evidence is None or isinstance(self.evidence, Evidence):
-            return self.evidence
-        return load_evidence(self.evidence)
-
-    def encode(self, X: Any) -> Rows:
-        """Return rows ready for :mod:`ketpredict.predict`, checked.
-
-        Warns
-        -----
-        ConvergenceWarning
-            The fit did not converge (an error if ``strict=True``).
-        ExtrapolationWarning
-            Rows lie beyond the evidence.
-        """
-        check_is_fitted(self, "fit_")
-        report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
-        references = {predictor.name: predictor for predictor in self.fit_.predictors}
-        patients = read_patients(X, references, self._column_names())
-        if patients.left_alone:
-            warnings.warn(patients.left_alone_words(), EvidenceWarning, stacklevel=3)
-        rows = encode_rows(self.fit_, patients.columns, patients.n_rows)
-        warn_extrapolation(self.fit_, rows)
-        return rows
-
-    def _set_fitted_attributes(self, X: Any) -> None:
-        self.classes_ = np.array([0, 1])
-        if X is not None:
-            table = as_table(X)
-            self.n_features_in_ = table.shape[1]
-            if all(isinstance(name, str) for name in table.columns):
-                self.feature_names_in_ = np.array(table.columns, dtype=object)
-
 
 def load(path: str | Path = PUBLISHED) -> KetamineResponseClassifier:
     """Return the fitted classifier in a file that ``save`` wrote.
@@ -384,15 +255,3 @@ def load(path: str | Path = PUBLISHED) -> KetamineResponseClassifier:
     """
     posterior = load_fit(PUBLISHED) if path == PUBLISHED else load_posterior(path)
     return KetamineResponseClassifier.from_posterior(posterior)
-
-
-def _with_outcome(table: pd.DataFrame, y: Any) -> pd.DataFrame:
-    """Return the table with ``y`` as its column ``response``; the caller's is left as it is."""
-    if y is None:
-        return table
-    if "response" in table:
-        raise DataError("X has a column 'response' and y was given too; leave one of them out.")
-    outcome = pd.Series(y).to_numpy() if not isinstance(y, pd.DataFrame) else y.iloc[:, 0]
-    if len(outcome) != len(table):
-        raise DataError(f"X has {len(table)} rows and y has {len(outcome)}.")
-    return table.assign(response=outcome)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
@@ -24,8 +25,9 @@ from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
+from ketpredict.prior_families import Prior
 from ketpredict.published_effects import Effects, encode_effects
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec, Prior
+from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
 
 FEWEST_TRIALS_ACROSS = 3
 """Trials that must report a predictor before its trial means get a slope of their own."""
@@ -246,15 +248,20 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     law_trial = np.array([labels["trial"].index(trial_of[law]) for law in labels["law"]])
     arm_class = tuple(str(classes.loc[name, "arm_class"]) for name in arm_names)
     repeated = tuple(bool(classes.loc[name, "repeated"]) for name in arm_names)
-    units = _units(rows, predictors, labels, arm_class, repeated, spec)
+    units = encode_units(rows, predictors, labels, arm_class, repeated, spec)
     persons = _people(people, predictors, labels)
     every_law = np.concatenate([units.law_idx, persons.law_idx])
     every_value = np.concatenate([units.value, persons.value])
     told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, persons.value]))
     cells = find_cells(law_trial, predictors, every_law, told)
     binary = _positions(predictors, "binary")
-    pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
-    people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
+    exclusive = exclusive_places(predictors)
+    pattern_unit, pattern_value = enumerate_patterns(
+        units.value[:, binary], exclusive, units.is_arm == 0
+    )
+    people_pattern_row, people_pattern_value = enumerate_patterns(
+        persons.value[:, binary], exclusive
+    )
     effects, effect_labels, effect_groups, fates = encode_effects(
         spec, evidence.associations, predictors, labels["population"], evidence.participants
     )
@@ -291,6 +298,50 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     )
 
 
+def encode_units(
+    rows: pd.DataFrame,
+    predictors: Sequence[Predictor],
+    labels: Mapping[str, tuple[str, ...]],
+    arm_class: Sequence[str],
+    repeated: Sequence[bool],
+    spec: ModelSpec,
+) -> Units:
+    """Return labelled rows as units.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From :mod:`ketpredict.design_rows`.
+    labels : mapping of str to tuple of str
+        Levels of ``population``, ``trial``, ``law``, ``arm`` and ``scale``.
+    """
+    index = {name: _positions_of(rows[name], levels) for name, levels in labels.items()}
+    active = np.array([c == "active" for c in arm_class], dtype=float)[index["arm"]]
+    course = np.array(repeated, dtype=float)[index["arm"]]
+    basis = horizon_basis(rows["hours"].to_numpy(), spec.horizons.knots)
+    threshold = rows["threshold"].to_numpy(float)
+    return Units(
+        responders=rows["responders"].to_numpy(float),
+        n=rows["n"].to_numpy(float),
+        population_idx=index["population"],
+        trial_idx=index["trial"],
+        law_idx=index["law"],
+        arm_idx=index["arm"],
+        curve_idx=(1.0 - active).astype(int),
+        scale_idx=index["scale"],
+        active=active,
+        horizon_basis=basis * (1.0 - course)[:, None],
+        study_terms=rows[list(STUDY_TERMS)].to_numpy(float),
+        threshold_shift=(FULL_THRESHOLD - threshold) * np.sqrt(link_variance(spec.link)),
+        value=_matrix(rows, predictors, "value"),
+        sd=_matrix(rows, predictors, "sd"),
+        weight=rows["weight"].to_numpy(float),
+        hours=rows["hours"].to_numpy(float),
+        threshold=threshold,
+        is_arm=(rows["kind"] == "arm").to_numpy(float),
+    )
+
+
 def _positions(predictors: Sequence[Predictor], kind: str) -> np.ndarray:
     return np.array([i for i, p in enumerate(predictors) if p.kind == kind], dtype=int)
 
@@ -321,39 +372,4 @@ def _people(
         trial_idx=_positions_of(rows["trial"], labels["trial"]),
         value=_matrix(rows, predictors, "value"),
         weight=rows["weight"].to_numpy(float),
-    )
-
-
-def _units(
-    rows: pd.DataFrame,
-    predictors: Sequence[Predictor],
-    labels: Mapping[str, tuple[str, ...]],
-    arm_class: Sequence[str],
-    repeated: Sequence[bool],
-    spec: ModelSpec,
-) -> Units:
-    index = {name: _positions_of(rows[name], levels) for name, levels in labels.items()}
-    active = np.array([c == "active" for c in arm_class], dtype=float)[index["arm"]]
-    course = np.array(repeated, dtype=float)[index["arm"]]
-    basis = horizon_basis(rows["hours"].to_numpy(), spec.horizons.knots)
-    threshold = rows["threshold"].to_numpy(float)
-    return Units(
-        responders=rows["responders"].to_numpy(float),
-        n=rows["n"].to_numpy(float),
-        population_idx=index["population"],
-        trial_idx=index["trial"],
-        law_idx=index["law"],
-        arm_idx=index["arm"],
-        curve_idx=(1.0 - active).astype(int),
-        scale_idx=index["scale"],
-        active=active,
-        horizon_basis=basis * (1.0 - course)[:, None],
-        study_terms=rows[list(STUDY_TERMS)].to_numpy(float),
-        threshold_shift=(FULL_THRESHOLD - threshold) * np.sqrt(link_variance(spec.link)),
-        value=_matrix(rows, predictors, "value"),
-        sd=_matrix(rows, predictors, "sd"),
-        weight=rows["weight"].to_numpy(float),
-        hours=rows["hours"].to_numpy(float),
-        threshold=threshold,
-        is_arm=(rows["kind"] == "arm").to_numpy(float),
     )

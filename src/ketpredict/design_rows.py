@@ -17,7 +17,11 @@ _KEY = ["trial", "population", "arm", "hours", "threshold", "scale", *STUDY_TERM
 def patient_rows(
     participants: pd.DataFrame, predictors: Sequence[Predictor]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return distinct patients with an outcome, and distinct people; order of rows is nothing."""
+    r"""Return distinct patients with an outcome, and distinct people; order of rows is nothing.
+
+    A row with ``sample_weight`` :math:`w` enters with its likelihood to the power :math:`w`: as
+    :math:`w` responders (or none) of :math:`w`. A whole weight is so many equal rows.
+    """
     rows = _shared_columns(participants)
     rows["law"] = _laws(participants)
     rows["kind"] = "patients"
@@ -31,9 +35,12 @@ def patient_rows(
     # A patient with two periods is one person: each row counts for its share.
     identity = [participants[name].to_numpy() for name in ("trial", "participant")]
     periods = people.groupby(identity)["law"].transform("size").to_numpy(float)
-    people["weight"] = 1.0 / periods if len(people) else 0.0
-    rows["responders"] = participants["response"].to_numpy(float)
-    rows["n"] = 1.0
+    weight = np.ones(len(rows))
+    if "sample_weight" in participants:
+        weight = participants["sample_weight"].fillna(1.0).to_numpy(float)
+    people["weight"] = weight / periods if len(people) else 0.0
+    rows["responders"] = weight * participants["response"].to_numpy(float)
+    rows["n"] = weight
     rows["weight"] = 0.0
     return (
         _collapsed(rows[rows["responders"].notna().to_numpy()], ["responders", "n"]),
@@ -42,8 +49,12 @@ def patient_rows(
 
 
 def _collapsed(rows: pd.DataFrame, summed: list[str]) -> pd.DataFrame:
-    """Return one row for each distinct one, sorted, with some columns summed."""
+    """Return one row for each distinct one, sorted, with some columns summed.
+
+    Sorted by what is summed too: sums of weights must not depend on the caller's order.
+    """
     keys = [column for column in rows if column not in summed]
+    rows = rows.sort_values([*keys, *summed], ignore_index=True)
     return rows.groupby(keys, dropna=False, sort=True, as_index=False)[summed].sum()
 
 

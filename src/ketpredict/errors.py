@@ -15,6 +15,10 @@ class DataError(KetpredictError):
     """A table or file does not hold what it should; the message lists every problem."""
 
 
+class CellTypeError(DataError, TypeError):
+    """A cell holds what no cell can: a list, a mapping. Also a TypeError, as scikit-learn asks."""
+
+
 class SpecificationError(KetpredictError):
     """A model file or specification is missing, unreadable or contradicts itself."""
 

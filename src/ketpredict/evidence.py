@@ -137,7 +137,7 @@ def make_evidence(
         checked = validate_participants(
             participants, references, predictors=wanted, column_names=column_names
         )
-        patients = _complete_participants(checked.table)
+        patients = _complete_participants(_weighted(checked.table))
     published = _empty_arms()
     if arms is not None:
         published = _complete_arms(validate_arms(arms, references, predictors=wanted).table)
@@ -328,6 +328,16 @@ def _complete_participants(table: pd.DataFrame) -> pd.DataFrame:
         responded = improvement >= table["threshold"]
         table["response"] = responded.astype(float).where(improvement.notna())
     return table
+
+
+def _weighted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that count; a weight of zero is no row, whatever it holds."""
+    if "sample_weight" not in table:
+        return table
+    counts = table["sample_weight"] > 0
+    if not counts.any():
+        raise DataError("sample_weight is zero in every row; expected some rows that count.")
+    return table[counts].reset_index(drop=True)
 
 
 def _improvement(table: pd.DataFrame) -> pd.Series:

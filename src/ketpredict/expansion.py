@@ -15,7 +15,8 @@ from ketpredict.layout import SCALES, Layout, class_priors, fixed_values
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
-from ketpredict.spec import CURVES, REFERENCE_ARM, SLOPE_PARTS, STUDY_TERMS
+from ketpredict.prior_families import SLOPE_PARTS
+from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
 
 
 def expand(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:

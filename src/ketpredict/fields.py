@@ -107,6 +107,7 @@ PARTICIPANT_FIELDS = (
     range_field("improvement", "a percentage, 100 at most", high=100),
     range_field("baseline_score", "a score above 0", above=0),
     range_field("endpoint_score", "a score of 0 or more", 0),
+    range_field("sample_weight", "a weight of 0 or more", 0, optional_cell=False),
     *STUDY_FIELDS,
 )
 

@@ -190,7 +190,8 @@ def _finite(value: float) -> float | None:
 def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterior:
     """Add replicated responders and pointwise log likelihoods, unless they are too many to keep.
 
-    Those of the published effects are few, and always kept: what the literature did needs them.
+    There is no replicate of a row whose weight is not whole. Those of the published effects are
+    few, and always kept: what the literature did needs them.
     """
     pointwise = {}
     if len(design.effects):
@@ -205,21 +206,20 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     n, responders = design.units.n, design.units.responders
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
+    whole = np.array_equal(n, np.round(n))
     with ThreadPoolExecutor(1) as pool:
         # One generator and one call: replicates do not depend on the number of cores.
         binomial = np.random.default_rng(seed).binomial
-        drawn = pool.submit(binomial, n.astype(int), probability)
+        drawn = pool.submit(binomial, n.astype(int), probability) if whole else None
         choose = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
         log_likelihood = xlogy(responders, probability)
         log_likelihood += xlog1py(n - responders, -probability)
         log_likelihood += choose
-        replicated = drawn.result()
-    pointwise["responders"] = log_likelihood.reshape(shape)
-    groups = {
-        **posterior.groups,
-        "posterior_predictive": {"responders": replicated.reshape(shape).astype(np.int32)},
-        "log_likelihood": pointwise,
-    }
+        pointwise["responders"] = log_likelihood.reshape(shape)
+        groups = {**posterior.groups, "log_likelihood": pointwise}
+        if drawn is not None:
+            replicated = drawn.result().reshape(shape).astype(np.int32)
+            groups["posterior_predictive"] = {"responders": replicated}
     return dataclasses.replace(posterior, groups=groups)
 
 

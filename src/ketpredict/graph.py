@@ -36,7 +36,8 @@ from ketpredict.graph_rows import SharedRows, share_rows
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import reference_variance
 from ketpredict.parameter_dims import class_names, coordinates
-from ketpredict.spec import CURVES, REFERENCE_ARM, Prior
+from ketpredict.prior_families import Prior
+from ketpredict.spec import CURVES, REFERENCE_ARM
 
 
 def build(design: Design) -> pm.Model:
@@ -54,16 +55,20 @@ def build(design: Design) -> pm.Model:
             success, failure = _with_predictors(design, parameters, shared)
         else:
             success, failure = response_tails(design, parameters, shared, None, None, None)
+        n, responders = design.units.n, design.units.responders
+        whole = np.array_equal(n, np.round(n))
+        # What has weights is no count: PyMC would round it, and cannot draw it again.
+        kind: dict[str, Any] = {"dist": _binomial_draw} if whole else {"dtype": "float64"}
         pm.CustomDist(
             "responders",
-            design.units.n.astype(int),
+            n.astype(int) if whole else n,
             success,
             failure,
-            dist=_binomial_draw,
             logp=_binomial_log_density,
             class_name="Binomial",
-            observed=design.units.responders,
+            observed=responders,
             dims="unit",
+            **kind,
         )
     return model
 

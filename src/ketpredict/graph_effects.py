@@ -34,7 +34,7 @@ from ketpredict.design import Design
 from ketpredict.graph_predictors import PredictorLaw, normal_tails
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
-from ketpredict.spec import Prior
+from ketpredict.prior_families import Prior
 
 _LOG_TWO_PI = np.log(2.0 * np.pi)
 

@@ -20,7 +20,8 @@ from ketpredict.link import components
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
-from ketpredict.spec import CURVES, REFERENCE_ARM, SLOPE_PARTS, STUDY_TERMS, Prior
+from ketpredict.prior_families import SLOPE_PARTS, Prior
+from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 SCALES = {

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.categories import exclusive_places
 from ketpredict.design import Design, People
 from ketpredict.errors import DataError
 from ketpredict.patterns import enumerate_patterns
@@ -198,9 +199,10 @@ def _people(design: Design, trials: np.ndarray) -> People:
 
 def _with_patterns(design: Design) -> Design:
     """Return the design with the patterns that its rows leave open."""
-    binary = design.binary_idx
-    unit, value = enumerate_patterns(design.units.value[:, binary])
-    row, people_value = enumerate_patterns(design.people.value[:, binary])
+    binary, exclusive = design.binary_idx, exclusive_places(design.predictors)
+    units = design.units
+    unit, value = enumerate_patterns(units.value[:, binary], exclusive, units.is_arm == 0)
+    row, people_value = enumerate_patterns(design.people.value[:, binary], exclusive)
     return dataclasses.replace(
         design,
         pattern_unit=unit,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.categories import category_fields, category_levels, indicators
 from ketpredict.cell_values import Problem, read_label, read_number, show, tell
 from ketpredict.column_names import near_miss, participant_vocabulary
 from ketpredict.errors import DataError
@@ -73,10 +74,14 @@ def read_patients(
         Lists all problems of the table: row, column, what was found and what was expected.
     """
     reader = _Reader(list(_columns(table)), column_names or {})
-    fields = {field.name: field for field in _fields(references)}
+    levels = category_levels(references.values())
+    fields = {field.name: field for field in (*_fields(references), *category_fields(levels))}
     reader.recognise(tuple(fields), references)
     columns = reader.read(fields)
     left_alone = tuple(name for name in reader.raw if name not in fields)
+    for name, known in levels.items():
+        if name in columns:
+            columns |= indicators(name, columns[name], known)
     for name in references:
         columns.setdefault(name, np.full(reader.n_rows, np.nan))
     told = [
@@ -84,10 +89,11 @@ def read_patients(
         for name in reader.raw
         if name in fields and (name not in references or not np.isnan(columns[name]).all())
     ]
+    listed = [name for name in references if not references[name].category] + list(levels)
     if left_alone and not told:
         raise DataError(
             f"None of the columns ({', '.join(left_alone[:5])}) is a predictor of this fit "
-            f"({', '.join(references)}) or a label such as population. An array has no names: give "
+            f"({', '.join(listed)}) or a label such as population. An array has no names: give "
             "a table with named columns."
         )
     return PatientColumns(columns, reader.n_rows, left_alone)
@@ -96,6 +102,8 @@ def read_patients(
 def _fields(references: Mapping[str, Predictor]) -> Iterator[Field]:
     yield from PARTICIPANT_FIELDS
     for predictor in references.values():
+        if predictor.category:
+            continue
         yield predictor_field(predictor)
         if predictor.assay_dependent:
             name, expected = f"{predictor.name}_assay_mean", range_words(predictor)
@@ -195,7 +203,9 @@ class _Reader:
         """Note columns that nearly have a known name."""
         names = [field.name for field in PARTICIPANT_FIELDS]
         labels = [field.name for field in PARTICIPANT_FIELDS if field.kind == "label"]
-        vocabulary = participant_vocabulary(names, labels, references)
+        numbers = {name: item for name, item in references.items() if not item.category}
+        of_labels = category_levels(references.values())
+        vocabulary = participant_vocabulary([*names, *of_labels], [*labels, *of_labels], numbers)
         for column in self.raw:
             match = None if column in known else near_miss(column, vocabulary, self.raw)
             if match is not None:
@@ -229,7 +239,7 @@ class _Reader:
     def _check(self, field: Field, values: np.ndarray) -> None:
         """Note values that are numbers and cannot be right."""
         if field.test is not None:
-            present = np.flatnonzero(~np.isnan(values))
+            present = np.flatnonzero(values == values)  # labels may be NaN, too
             for row in present[~field.test(values[present])]:
                 self._add_cell(field, int(row))
 

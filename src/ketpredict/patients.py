@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.categories import exclusive_places
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictor_law import Conditional, Draws
@@ -189,7 +190,7 @@ def setting_of(draws: Draws, rows: Rows) -> Setting:
         mean_unknown=unknown,
         rates=rates,
         rates_known=bool((cell[binary] >= 0).all()),
-        values=enumerate_patterns(first.value[:1, binary])[1],
+        values=enumerate_patterns(first.value[:1, binary], exclusive_places(draws.predictors))[1],
         law=draws.conditional(observed, uncertain, unknown),
     )
 

@@ -21,10 +21,11 @@ import numpy as np
 from ketpredict.errors import SavedFitError
 from ketpredict.predictor_law import Draws, with_absent
 from ketpredict.predictors import Predictor
+from ketpredict.saved_fit_checks import READABLE_FORMATS, array_problems, metadata_problems
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 
-FORMAT = 3
+FORMAT = 4
 _METADATA = "metadata"
 _TRAILER = b"\nketpredict sha256 "
 _TRAILER_LENGTH = len(_TRAILER) + 64 + 1
@@ -174,7 +175,7 @@ def load_posterior(path: str | Path) -> Posterior:
     ------
     SavedFitError
         No such file, a file of another program, a damaged or truncated file, or a format that this
-        version does not read; the message says which.
+        version does not read, contents that are not those of a fit; the message says which.
     """
     path = Path(path)
     try:
@@ -205,35 +206,70 @@ def _metadata_group(text: str) -> Any:
 def _parse(body: bytes, path: Path) -> Posterior:
     import h5py
 
-    with h5py.File(io.BytesIO(body), "r") as file:
-        metadata = json.loads(file[_METADATA]["json"].asstr()[()])
-        if metadata["format"] != FORMAT:
-            raise SavedFitError(
-                f"Saved fit '{path}' has format {metadata['format']}; this version of ketpredict "
-                f"reads format {FORMAT}. Fit again, or read it with the version that wrote it."
-            )
-        coords = metadata["coords"]
-        named = {dim for own in metadata["dims"].values() for dim in own}
-        labels = {*coords, *named, "chain", "draw"}  # HDF5 stores a dimension as a dataset too
-        groups = {
-            group: {
-                name: _values(dataset)
-                for name, dataset in file[group].items()
-                if name not in labels
-            }
-            for group in file
-            if group != _METADATA
-        }
+    try:
+        with h5py.File(io.BytesIO(body), "r") as file:
+            metadata = json.loads(file[_METADATA]["json"].asstr()[()])
+            found = metadata.get("format") if isinstance(metadata, dict) else None
+            if found not in READABLE_FORMATS:
+                raise SavedFitError(
+                    f"Saved fit '{path}' has format {found}; this version of ketpredict reads "
+                    f"formats {' and '.join(map(str, READABLE_FORMATS))}. Fit again, or read it "
+                    "with the version that wrote it."
+                )
+            problems = metadata_problems(metadata)
+            groups = {} if problems else _groups(file, metadata)
+        problems = problems or array_problems(metadata, groups)
+        if problems:
+            more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+            raise SavedFitError(_no_fit(path, "; ".join(problems[:3]) + more))
+        return _posterior(metadata, groups, path)
+    except SavedFitError:
+        raise
+    # Whatever a file can hold that no fit does: HDF5, JSON, the specification, the predictors.
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+    ) as error:
+        raise SavedFitError(_no_fit(path, error)) from None
+    except ValueError as error:
+        raise SavedFitError(_no_fit(path, error)) from None
+
+
+def _no_fit(path: Path, reason: object) -> str:
+    words = " ".join(str(reason).split()).rstrip(".")
+    return f"Saved fit '{path}' is whole, but its contents are not those of a fit: {words}."
+
+
+def _groups(file: Any, metadata: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    named = {dim for own in metadata["dims"].values() for dim in own}
+    labels = {*metadata["coords"], *named, "chain", "draw"}  # HDF5 stores a dimension as a dataset
+    return {
+        group: {name: _values(data) for name, data in file[group].items() if name not in labels}
+        for group in file
+        if group != _METADATA
+    }
+
+
+def _posterior(
+    metadata: Mapping[str, Any], groups: Mapping[str, Mapping[str, np.ndarray]], path: Path
+) -> Posterior:
+    coords = metadata["coords"]
     values = [[np.nan if v is None else v for v in row] for row in metadata["trial_values"]]
+    predictors = tuple(Predictor.from_dict(entry) for entry in metadata["predictors"])
+    names = [predictor.name for predictor in predictors]
+    if names != coords["predictor"]:
+        raise SavedFitError(_no_fit(path, f"predictors {names} are labelled {coords['predictor']}"))
     return Posterior(
         groups=groups,
         dims={name: tuple(dims) for name, dims in metadata["dims"].items()},
         coords=coords,
         spec=parse_spec(metadata["spec"], source=path.name),
-        predictors=tuple(Predictor.from_dict(entry) for entry in metadata["predictors"]),
-        trial_values=np.array(values, dtype=float).reshape(
-            len(coords["trial"]), len(metadata["predictors"])
-        ),
+        predictors=predictors,
+        trial_values=np.array(values, dtype=float).reshape(len(coords["trial"]), len(predictors)),
         facts=metadata["facts"],
     )
 

@@ -24,6 +24,9 @@ from ketpredict.resources import data_path
 Kind = Literal["continuous", "binary"]
 Transform = Literal["identity", "log"]
 
+OF_ANY_FIELD = frozenset({"age", "female"})
+"""Known predictors that tables of any field of medicine have: they do not say that it is ours."""
+
 _TRUE = ("1", "true", "yes", "y")
 _FALSE = ("0", "false", "no", "n", "")
 
@@ -56,6 +59,9 @@ class Predictor:
         Other names that users give the column; a table that uses one is asked to rename it.
     source : str
         Where centre and scale come from.
+    category, level, reference_level : str
+        Column of labels, the label of it that this binary predictor stands for, and the one that
+        it is compared with; empty for a column of numbers.
     """
 
     name: str
@@ -71,6 +77,9 @@ class Predictor:
     assay_dependent: bool = False
     aliases: tuple[str, ...] = ()
     source: str = ""
+    category: str = ""
+    level: str = ""
+    reference_level: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a scale that cannot be computed with."""
@@ -154,10 +163,15 @@ class Predictor:
         """
         entries = dict(table)
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(entries) != known:
+        needed = known - {
+            "category",
+            "level",
+            "reference_level",
+        }  # files of format 3 do not have them
+        if not needed <= set(entries) <= known:
             raise DataError(
                 f"Predictor '{entries.get('name', '?')}': unknown keys "
-                f"{sorted(set(entries) - known)}, missing keys {sorted(known - set(entries))}."
+                f"{sorted(set(entries) - known)}, missing keys {sorted(needed - set(entries))}."
             )
         entries["low"] = -math.inf if entries["low"] is None else float(entries["low"])
         entries["high"] = math.inf if entries["high"] is None else float(entries["high"])
@@ -294,5 +308,9 @@ def _mean_and_sd(values: NDArray[np.float64], weights: NDArray[np.float64]) -> t
     total = math.fsum(weights)
     if total == 0:
         return 0.0, 0.0
+    # Equal values first, so that a weight of 3 is three equal rows to the last bit.
+    order = np.lexsort((weights, values))
+    values, first = np.unique(values[order], return_index=True)
+    weights = np.add.reduceat(weights[order], first)
     mean = math.fsum(weights * values) / total
     return mean, math.sqrt(math.fsum(weights * (values - mean) ** 2) / total)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ketpredict.errors import SpecificationError
+from ketpredict.prior_families import PRIOR_KINDS, SLOPE_PARTS, Prior, read_prior
 from ketpredict.resources import models_path
 
 SCHEMA = 3
@@ -28,60 +29,6 @@ FULL_THRESHOLD = 50.0
 UNNAMED_TRIAL = "(this trial)"
 UNNAMED_POPULATION = "(this population)"
 """The levels of rows that name no trial or population."""
-SLOPE_PARTS = ("prognostic", "predictive", "population", "trial")
-"""The parts that share a predictor's slope variance, in the order of the prior ``slope_share``."""
-
-_PRIOR_ARGUMENTS = {"normal": 2, "half_normal": 1, "log_normal": 2, "beta": 2, "fixed": 1, "lkj": 1}
-_PRIOR_KINDS = {
-    "intercept": ("normal", "fixed"),
-    "population_scale": ("half_normal", "fixed"),
-    "trial_scale": ("half_normal", "fixed"),
-    "treatment_scale": ("half_normal", "fixed"),
-    "active_class_mean": ("normal", "fixed"),
-    "control_class_mean": ("normal", "fixed"),
-    "arm_scale": ("half_normal", "fixed"),
-    "study_term": ("normal",),
-    "horizon_scale": ("half_normal", "fixed"),
-    "improvement_sd": ("log_normal", "fixed"),
-    "explained_variance": ("beta", "fixed"),
-    "predictor_share": ("dirichlet",),
-    "slope_share": ("dirichlet",),
-    "across_scale": ("half_normal", "fixed"),
-    "predictor_location": ("normal",),
-    "predictor_between_scale": ("log_normal",),
-    "predictor_sd": ("log_normal",),
-    "predictor_correlation": ("lkj",),
-    "binary_shift": ("normal",),
-    "binary_association": ("normal",),
-    "effect_scale": ("half_normal", "fixed"),
-    "effect_horizon_scale": ("half_normal", "fixed"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Prior:
-    """One prior: its family and its numbers, as written in the model file.
-
-    Parameters
-    ----------
-    kind : {"normal", "half_normal", "log_normal", "beta", "dirichlet", "lkj", "fixed"}
-        Standard deviations, not variances or precisions, parametrise the normal families.
-    values : tuple of float
-    """
-
-    kind: str
-    values: tuple[float, ...]
-
-    def as_table(self) -> dict[str, Any]:
-        """Return the TOML form, ``{kind: number or list}``."""
-        scalar = self.kind in ("half_normal", "lkj", "fixed") or (
-            self.kind == "dirichlet" and len(self.values) == 1
-        )
-        return {self.kind: self.values[0] if scalar else list(self.values)}
-
-    def __str__(self) -> str:
-        """Return ``normal(0, 0.5)`` and the like, for reports."""
-        return f"{self.kind}({', '.join(f'{value:g}' for value in self.values)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,9 +138,20 @@ class ModelSpec:
 
     def with_literature(self, **settings: float) -> ModelSpec:
         """Return the same model with other settings of :class:`Literature`."""
+        return self._with("literature", settings)
+
+    def with_pooling(self, **settings: bool) -> ModelSpec:
+        """Return the same model with other settings of :class:`Pooling`."""
+        return self._with("pooling", settings)
+
+    def with_link(self, link: str) -> ModelSpec:
+        """Return the same model with another link; the scale of its priors is not changed."""
+        return parse_spec(self.as_table() | {"link": link}, source=f"model '{self.name}', {link}")
+
+    def _with(self, section: str, settings: dict[str, Any]) -> ModelSpec:
         table = self.as_table()
-        table["literature"] = table["literature"] | settings
-        return parse_spec(table, source=f"model '{self.name}' with another literature")
+        table[section] = table[section] | settings
+        return parse_spec(table, source=f"model '{self.name}' with another {section}")
 
     def with_priors(self, **priors: Prior) -> ModelSpec:
         """Return the same model with some priors replaced."""
@@ -351,49 +309,12 @@ def _literature(table: Any, problems: list[str]) -> Literature | None:
 
 
 def _priors(table: Any, problems: list[str]) -> dict[str, Prior]:
-    if not _check_keys(table, set(_PRIOR_KINDS), "priors", problems):
+    if not _check_keys(table, set(PRIOR_KINDS), "priors", problems):
         return {}
     priors = {}
-    for name, kinds in _PRIOR_KINDS.items():
+    for name, kinds in PRIOR_KINDS.items():
         if name in table:
-            prior = _prior(name, table[name], kinds, problems)
+            prior = read_prior(name, table[name], kinds, problems)
             if prior is not None:
                 priors[name] = prior
     return priors
-
-
-def _prior(name: str, entry: Any, kinds: tuple[str, ...], problems: list[str]) -> Prior | None:
-    expected = f"expected one of {', '.join(kinds)} with its numbers"
-    if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in kinds:
-        problems.append(f"prior {name} is {entry!r}; {expected}")
-        return None
-    kind, numbers = next(iter(entry.items()))
-    values = tuple(numbers) if isinstance(numbers, list) else (numbers,)
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-        problems.append(f"prior {name} is {entry!r}; {expected}")
-        return None
-    values = tuple(float(value) for value in values)
-    if not all(math.isfinite(value) for value in values):
-        problems.append(f"prior {name} is {entry!r}; its numbers must be finite")
-        return None
-    count = len(SLOPE_PARTS) if name == "slope_share" else _PRIOR_ARGUMENTS.get(kind, 1)
-    if len(values) != count:
-        problems.append(f"prior {name} has {len(values)} numbers; {kind} takes {count} here")
-        return None
-    if kind == "fixed" and not _possible(name, values[0]):
-        problems.append(f"prior {name} is fixed at {values[0]:g}, which it cannot be")
-        return None
-    positive = values[1:] if kind in ("normal", "log_normal") else values
-    if kind != "fixed" and not all(value > 0 for value in positive):
-        problems.append(f"prior {name} is {entry!r}; scales and concentrations must be positive")
-        return None
-    return Prior(kind, values)
-
-
-def _possible(name: str, value: float) -> bool:
-    """Return whether a parameter can have a value at all."""
-    if name == "explained_variance":
-        return 0.0 <= value < 1.0
-    if name == "improvement_sd":
-        return value > 0.0
-    return value >= 0.0 if name.endswith("_scale") else True

@@ -20,7 +20,7 @@ from ketpredict.predict import predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM
 from ketpredict.stored_design import design_of
-from ketpredict.wording import outcome_words
+from ketpredict.wording import outcome_words, step_words
 
 _CONTROLS = ("saline", "placebo_intranasal")
 _NEAR = 2.0
@@ -111,14 +111,14 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         {
             "predictor": [predictor.name for predictor in posterior.predictors],
             "label": [predictor.label for predictor in posterior.predictors],
-            "step": [_step_words(predictor) for predictor in posterior.predictors],
+            "step": [step_words(predictor) for predictor in posterior.predictors],
             "slope": draws.mean(axis=0),
             "sd": draws.std(axis=0),
             "lower": lower,
             "upper": upper,
             "positive": (draws > 0).mean(axis=0),
             "trials": [int(ranges[p.name]["trials"]) for p in posterior.predictors],
-            "effects": [_effects(posterior, p.name) for p in posterior.predictors],
+            "effects": [effects_behind(posterior, p.name) for p in posterior.predictors],
             "prior_share": prior_share(posterior, "slope"),
         }
     )
@@ -153,7 +153,7 @@ def prior_share(posterior: Posterior, name: str) -> np.ndarray:
     ndarray of the parameter's own shape
         NaN where the prior does not vary.
     """
-    return _ratio(posterior.parameters[name], prior_of(posterior).parameters[name])
+    return variance_ratio(posterior.parameters[name], prior_of(posterior).parameters[name])
 
 
 def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
@@ -163,7 +163,9 @@ def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
     -------
     ndarray of shape (row,)
     """
-    return _ratio(response_draws(posterior, rows), response_draws(prior_of(posterior), rows))
+    return variance_ratio(
+        response_draws(posterior, rows), response_draws(prior_of(posterior), rows)
+    )
 
 
 def prior_of(posterior: Posterior) -> Posterior:
@@ -172,23 +174,16 @@ def prior_of(posterior: Posterior) -> Posterior:
     return dataclasses.replace(posterior, groups=groups)
 
 
-def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+def variance_ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the variance over draws of one quantity over that of another; NaN where that is 0."""
     prior = np.asarray(before.var(axis=0))
     return np.divide(after.var(axis=0), prior, out=np.full(prior.shape, np.nan), where=prior > 0)
 
 
-def _effects(posterior: Posterior, predictor: str) -> int:
+def effects_behind(posterior: Posterior, predictor: str) -> int:
     """Return how many published effects of a predictor enter the fit."""
     fates = posterior.facts["effects"]
     return sum(bool(fate["used"]) and fate["predictor"] == predictor for fate in fates)
-
-
-def _step_words(predictor: Any) -> str:
-    if predictor.kind == "binary":
-        return "present vs. absent"
-    if predictor.transform == "log":
-        return f"{np.exp(predictor.scale):.2g} times the level"
-    return f"{predictor.scale:.3g} {predictor.unit}".strip() + " more"
 
 
 def _labels(posterior: Posterior) -> pd.DataFrame:

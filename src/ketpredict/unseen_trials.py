@@ -64,6 +64,9 @@ class UnseenTrials:
     Parameters
     ----------
     draws : Draws
+    uniform : ndarray of shape (4 * draw, 4 + 3 * predictor), optional
+        Numbers that the trials are made of; a lattice with a fixed seed by default. The columns
+        after the first four belong to trial slopes, population slopes, and means and rates.
 
     Attributes
     ----------
@@ -76,10 +79,10 @@ class UnseenTrials:
         Uniform numbers that pick a pattern.
     """
 
-    def __init__(self, draws: Draws) -> None:
-        parameters, count = draws.parameters, len(draws.predictors)
-        size = len(draws) * TRIALS_PER_DRAW
-        uniform = lattice(size, 4 + 3 * count, _SEED)
+    def __init__(self, draws: Draws, uniform: np.ndarray | None = None) -> None:
+        parameters = draws.parameters
+        if uniform is None:
+            uniform = lattice(len(draws) * TRIALS_PER_DRAW, numbers_of_trial(draws), _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
         self.intercept = each(parameters["trial_scale"]) * normal[:, 0]
@@ -130,22 +133,38 @@ def unseen_trials_of(draws: Draws) -> UnseenTrials:
     return _MADE[draws]
 
 
+def numbers_of_trial(draws: Draws) -> int:
+    """Return how many uniform numbers make one unseen trial."""
+    return 4 + 3 * len(draws.predictors)
+
+
+def numbers_of_population(draws: Draws) -> np.ndarray:
+    """Return the places of the numbers that make the population of an unseen trial."""
+    count = len(draws.predictors)
+    return np.array([2, *range(4 + count, 4 + 2 * count)])
+
+
 def each(draws: np.ndarray) -> np.ndarray:
     """Return each draw as often as it meets unseen trials."""
     return np.repeat(draws, TRIALS_PER_DRAW, axis=0)
 
 
-def trial_probability(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows' index and their (4 * draw, row) probabilities, each in its own unseen trials.
+def trial_probability(
+    draws: Draws, rows: Rows, unseen: UnseenTrials | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows' index and their (4 * draw, row) probabilities in the same unseen trials.
 
     Parameters
     ----------
     rows : Rows
         All of an unseen trial or population.
+    unseen : UnseenTrials, optional
+        Those that :func:`unseen_trials_of` makes of the draws by default.
     """
     if not len(rows):
         return
-    unseen = unseen_trials_of(draws)
+    if unseen is None:
+        unseen = unseen_trials_of(draws)
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
         trial = _trial(draws, setting, part, unseen)

@@ -97,11 +97,11 @@ def patient_measures(
     found = [
         _measure("c_statistic", concordance(response, both), _delong(response, probability), prob)
         if not few
-        else _missing("c_statistic", few),
+        else missing("c_statistic", few),
         large_measure(response, one, probability, draws, prob),
     ]
     if few:
-        found.append(_missing("calibration_slope", few))
+        found.append(missing("calibration_slope", few))
     else:
         slope, error = calibration_slope(response, both)
         found.append(_measure("calibration_slope", slope, float(error[0]), prob))
@@ -132,10 +132,16 @@ def large_measure(
     name, total = "calibration_in_the_large", float(responders.sum())
     if not 0 < total < n.sum():
         word = "Nobody" if total == 0 else "Everybody"
-        return _missing(name, f"{word} responded: the intercept is infinite")
+        return missing(name, f"{word} responded: the intercept is infinite")
     both = np.concatenate([probability[None], draws])
     intercept, error = calibration_in_the_large(responders, n, both)
     return _measure(name, intercept, float(error[0]), prob)
+
+
+def missing(name: str, reason: str) -> Measure:
+    """Return a measure that cannot be had, with the reason."""
+    nan = float("nan")
+    return Measure(name, nan, nan, nan, nan, nan, nan, reason)
 
 
 def concordance(response: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -242,19 +248,14 @@ def _measure(name: str, values: np.ndarray, error: float, prob: float) -> Measur
     """Return a measure from its estimate, which stands first, and its draws."""
     estimate, draws = float(values[0]), values[1:][np.isfinite(values[1:])]
     if not np.isfinite(estimate):
-        return _missing(name, "The predictions do not vary, or separate responders from others")
+        return missing(name, "The predictions do not vary, or separate responders from others")
     tail = (1.0 - prob) / 2.0
     posterior = np.quantile(draws, [tail, 1.0 - tail]) if len(draws) else [np.nan, np.nan]
     reach = -float(ndtri(tail)) * error
     lower, upper = estimate - reach, estimate + reach
     if name in LOG_ODDS:
         if not 0.0 < estimate < 1.0 or not error > 0.0:
-            return _missing(name, "The predictions separate responders from others")
+            return missing(name, "The predictions separate responders from others")
         reach /= estimate * (1.0 - estimate)
         lower, upper = (float(expit(logit(estimate) + by)) for by in (-reach, reach))
     return Measure(name, estimate, error, lower, upper, float(posterior[0]), float(posterior[1]))
-
-
-def _missing(name: str, reason: str) -> Measure:
-    nan = float("nan")
-    return Measure(name, nan, nan, nan, nan, nan, nan, reason)

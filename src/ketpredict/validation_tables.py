@@ -13,9 +13,10 @@ from ketpredict.design import Design
 from ketpredict.held_out import Held
 from ketpredict.left_out import Fold
 from ketpredict.pooled_measures import pool
-from ketpredict.validation_measures import LOG_ODDS, large_measure, patient_measures
+from ketpredict.validation_measures import LOG_ODDS, large_measure, missing, patient_measures
 
 POOLED = ("c_statistic", "calibration_in_the_large", "calibration_slope", "brier", "log_score")
+_ONE_BY_ONE = ("c_statistic", "calibration_slope", "brier", "log_score")
 _MOST_DRAWS = 400
 
 
@@ -69,6 +70,14 @@ def trial_table(
             n, responders = here["n"].to_numpy(float), here["responders"].to_numpy(float)
             if kind == "arm":
                 found = [large_measure(responders, n, mean, draws, prob)]
+            elif not np.array_equal(n, np.round(n)):
+                found = [
+                    large_measure(responders, n, mean, draws, prob),
+                    *[
+                        missing(name, "Rows have weights that are not whole")
+                        for name in _ONE_BY_ONE
+                    ],
+                ]
             else:
                 place, response = _one_by_one(responders, n)
                 found = patient_measures(response, mean[place], draws[:, place], prob)
@@ -77,8 +86,8 @@ def trial_table(
                 "trial": trial,
                 "population": " and ".join(sorted(set(here["population"]))),
                 "kind": kind,
-                "n": int(n.sum()),
-                "responders": int(responders.sum()),
+                "n": float(n.sum()),
+                "responders": float(responders.sum()),
             }
             for measure in found:
                 columns = dataclasses.asdict(measure)
@@ -88,8 +97,7 @@ def trial_table(
 
 def _one_by_one(responders: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return unit and response of each patient, where equal patients stand in one unit."""
-    yes = np.round(responders).astype(int)
-    no = np.round(n).astype(int) - yes
+    yes, no = responders.astype(int), (n - responders).astype(int)
     place = np.concatenate([np.repeat(np.arange(len(n)), yes), np.repeat(np.arange(len(n)), no)])
     return place, np.repeat([1.0, 0.0], [yes.sum(), no.sum()])
 

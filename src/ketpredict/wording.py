@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
 
 RESEARCH_ONLY = "For research; not for treatment decisions."
@@ -68,6 +69,26 @@ def percent_range(low: float, high: float) -> str:
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun, ``1 trial`` or ``3 trials``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def step_words(predictor: Predictor) -> str:
+    """Return what one unit of a predictor's reference scale is: ``6 kg/m2 more``."""
+    if predictor.category:
+        return f"{predictor.level} vs. {predictor.reference_level}"
+    if predictor.kind == "binary":
+        return "present vs. absent"
+    if predictor.transform == "log":
+        return f"{math.exp(predictor.scale):.2g} times the level"
+    return f"{predictor.scale:.3g} {predictor.unit}".strip() + " more"
+
+
+def value_words(predictor: Predictor, value: float) -> str:
+    """Return a predictor's value with its unit, ``31 kg/m2``; yes or no if it is binary."""
+    if predictor.category:
+        return predictor.level if value > 0.5 else predictor.reference_level
+    if predictor.kind == "binary":
+        return "yes" if value > 0.5 else "no"
+    return f"{value:.4g} {predictor.unit}".strip()
 
 
 def verdict_words(diagnostics: dict[str, object]) -> str:

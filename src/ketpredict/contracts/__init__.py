@@ -69,8 +69,8 @@ def validate_participants(
         Known predictors; their plausible ranges are enforced.
     predictors : iterable of str, optional
         Columns to use. A known one that the table lacks is missing throughout. By default the
-        known ones in the table; if there is none, every other column that holds numbers or
-        yes and no.
+        known ones in the table; if there is none but age and sex, every column that holds numbers
+        or yes and no.
     column_names : mapping of str to str, optional
         The caller's own names of columns, ``{"trial": "study"}``.
     name : str

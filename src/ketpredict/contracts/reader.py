@@ -14,7 +14,7 @@ from ketpredict.contracts.cells import is_readable, read_labels, read_numbers
 from ketpredict.contracts.fields import pandera_column
 from ketpredict.contracts.rules import Rule
 from ketpredict.fields import PARTICIPANT_FIELDS, Field
-from ketpredict.predictors import Predictor
+from ketpredict.predictors import OF_ANY_FIELD, Predictor
 
 OUTCOMES = ("response", "improvement", "baseline_score", "endpoint_score")
 """Columns of participants that hold an outcome; the two scores make one together."""
@@ -110,9 +110,12 @@ class Reader:
                     self.add(f"column '{column}': {predictor.name} is {kind}; give {give}.")
 
     def default_predictors(self, references: Mapping[str, Predictor]) -> list[str]:
-        """Return the known predictors in the table, or else every column that can be one."""
+        """Return the known predictors in the table, or else every column that can be one.
+
+        Age and sex alone do not make a table one of this field: all of its columns are used.
+        """
         known = [column for column in references if column in self.raw]
-        if known or self.misspelt:
+        if set(known) - OF_ANY_FIELD or self.misspelt:
             return known
         taken = {field.name for field in PARTICIPANT_FIELDS}
         return [c for c in self.raw.columns if c not in taken and is_readable(self.raw[c])]

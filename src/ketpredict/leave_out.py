@@ -41,14 +41,14 @@ from ketpredict.posterior import Posterior
 from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
-from ketpredict.validation_tables import pooled_table, trial_table, unit_table
+from ketpredict.validation_tables import comparison_table, pooled_table, trial_table, unit_table
 
 METHODS = ("refit", "importance", "both")
 PARETO_LIMIT = 0.7
 REFIT_DRAWS, IMPORTANCE_DRAWS = 1000, 2000
 """Draws that predict a fold, thinned evenly from all; weights use up most of theirs."""
-_JOINT_DRAWS = 500
-_TUNE, _DRAWS, _TRIES = 400, 1100, 3
+_JOINT_DRAWS = 300
+_TUNE, _DRAWS, _TRIES = 250, 1200, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ def leave_one_trial_out(
     prob : float
         Probability content of all intervals.
     settings : SamplerSettings, optional
-        Of the refits; by default those of the fit, with at most 400 tuning steps and 1100 draws a
+        Of the refits; by default those of the fit, with at most 250 tuning steps and 1200 draws a
         chain. A refit that does not converge gets as many chains again, at most twice; one with
         divergent transitions starts anew, with a target nearer 1.
     n_jobs : int
@@ -182,52 +182,9 @@ def leave_one_trial_out(
 def compare(refit: LeftOut, importance: LeftOut) -> pd.DataFrame:
     """Return what refits and importance sampling say of the same folds, side by side.
 
-    Returns
-    -------
-    DataFrame
-        ``fold``, ``pareto_k``, ``quantity``, ``refit``, ``refit_error``, ``importance``,
-        ``importance_error``, ``difference`` and ``standardised`` (by both errors). The quantities
-        are the predicted share of responders, the joint log score, and the probability of the unit
-        whose standardised difference is the largest.
+    As :func:`ketpredict.validation_tables.comparison_table` returns it.
     """
-    rows: list[dict[str, Any]] = []
-    for (_, one), (_, other) in zip(
-        refit.folds.iterrows(), importance.folds.iterrows(), strict=True
-    ):
-        units = [table.units[table.units["fold"] == one["fold"]] for table in (refit, importance)]
-        probability, error = (
-            np.array([table[name].to_numpy(float) for table in units])
-            for name in ("probability", "error")
-        )
-        apart = np.abs(probability[1] - probability[0]) / np.hypot(*error)
-        worst = int(np.argmax(apart))
-        for quantity, value, errors in (
-            ("share of responders", *_pair(one, other, "share", "share_error")),
-            ("joint log score", *_pair(one, other, "joint_log_score", "joint_error")),
-            (
-                f"probability, most different of {len(apart)}",
-                probability[:, worst],
-                error[:, worst],
-            ),
-        ):
-            rows.append(
-                {
-                    "fold": one["fold"],
-                    "pareto_k": other["pareto_k"],
-                    "quantity": quantity,
-                    "refit": value[0],
-                    "refit_error": errors[0],
-                    "importance": value[1],
-                    "importance_error": errors[1],
-                    "difference": value[1] - value[0],
-                    "standardised": (value[1] - value[0]) / np.hypot(*errors),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _pair(one: Any, other: Any, name: str, error: str) -> tuple[list[float], list[float]]:
-    return [float(one[name]), float(other[name])], [float(one[error]), float(other[error])]
+    return comparison_table((refit.folds, refit.units), (importance.folds, importance.units))
 
 
 def _gathered(

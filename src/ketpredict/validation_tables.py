@@ -129,3 +129,51 @@ def pooled_table(trials: pd.DataFrame, prob: float) -> pd.DataFrame:
                 columns |= {key: float(expit(columns[key])) for key in scale}
             rows.append({"measure": name, "kind": kind, **columns})
     return pd.DataFrame(rows)
+
+
+def comparison_table(
+    refit: tuple[pd.DataFrame, pd.DataFrame], importance: tuple[pd.DataFrame, pd.DataFrame]
+) -> pd.DataFrame:
+    """Return what refits and importance sampling say of the same folds.
+
+    Parameters
+    ----------
+    refit, importance : tuple of DataFrame
+        Folds and units of each way.
+
+    Returns
+    -------
+    DataFrame
+        ``fold``, ``pareto_k``, ``quantity``, ``refit``, ``refit_error``, ``importance``,
+        ``importance_error``, ``difference`` and ``standardised`` (by both Monte Carlo errors). The
+        quantities are the predicted share of responders, the joint log score, and the probability
+        of the unit whose standardised difference is the largest.
+    """
+    rows = []
+    for place, name in enumerate(refit[0]["fold"]):
+        folds = [folds.iloc[place] for folds, _ in (refit, importance)]
+        units = [units[units["fold"] == name] for _, units in (refit, importance)]
+        found = {
+            "share of responders": [(one["share"], one["share_error"]) for one in folds],
+            "joint log score": [(one["joint_log_score"], one["joint_error"]) for one in folds],
+        }
+        both = [one[["probability", "error"]].to_numpy(float) for one in units]
+        apart = np.abs(both[1][:, 0] - both[0][:, 0]) / np.hypot(both[0][:, 1], both[1][:, 1])
+        worst = int(np.argmax(apart))
+        words = f"probability, most different of {len(apart)}"
+        found[words] = [(one[worst, 0], one[worst, 1]) for one in both]
+        for quantity, ((first, error), (second, other)) in found.items():
+            rows.append(
+                {
+                    "fold": name,
+                    "pareto_k": folds[1]["pareto_k"],
+                    "quantity": quantity,
+                    "refit": first,
+                    "refit_error": error,
+                    "importance": second,
+                    "importance_error": other,
+                    "difference": second - first,
+                    "standardised": (second - first) / np.hypot(error, other),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ _ACROSS = 4
 _RESAMPLES = 400
 _SEED = 20_240_613
 _ROW_INCHES = 0.3
+_LETTERS_AN_INCH = 15.5
 
 
 def calibration_by_trial(found: LeftOut) -> Figure:
@@ -51,8 +53,9 @@ def calibration_by_trial(found: LeftOut) -> Figure:
         panels.append(("", arms))
     across = min(_ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
-    height = 2.6 * down + 1.5
-    figure = Figure(figsize=(2.75 * across + 0.6, height))
+    height = 2.6 * down + 1.8
+    width = 2.6 * max(across, 2) + 1.2
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     rng = np.random.default_rng(_SEED)
     for place, (name, rows) in zip(axes, panels, strict=False):
@@ -69,22 +72,24 @@ def calibration_by_trial(found: LeftOut) -> Figure:
     for place in axes[len(panels) :]:
         place.set_visible(False)
     figure.supxlabel(
-        "Predicted probability of response, trial left out", fontsize=10, y=0.75 / height
+        "Predicted probability of response, trial left out", fontsize=10, y=0.95 / height
     )
-    figure.supylabel("Observed share of responders", fontsize=10)
+    figure.supylabel("Observed share of responders", fontsize=10, x=0.15 / width)
     title = f"Calibration of each {found.by} predicted without its own data"
     _finish(
         figure,
         height,
         title,
         "Good: each line stays in its grey band, which is where it would lie "
-        f"({percent(found.prob)} of the time) if the predictions were true.\n"
-        "A line above the diagonal: more responded than predicted; all of it to one side: the "
-        "trial stands at another level than an average one. Ticks: responders above, others below.",
+        f"({percent(found.prob)} of the time) if the predictions were true; arms lie about the "
+        "diagonal, and their horizontal intervals, of one new trial, cross it. Above the "
+        "diagonal more responded than predicted; a line all to one side is a trial at another "
+        "level than an average one. Ticks: responders above, others below.",
     )
     figure.subplots_adjust(
-        left=0.09, right=0.98, top=1 - 0.75 / height, bottom=1.2 / height, hspace=0.3, wspace=0.1
-    )
+        left=0.8 / width, right=0.98, top=1 - 0.75 / height, bottom=1.5 / height, hspace=0.3,
+        wspace=0.1,
+    )  # fmt: skip
     return figure
 
 
@@ -150,9 +155,13 @@ def measures_forest(found: LeftOut) -> Figure:
     ]
     labels = list(dict.fromkeys(zip(table["trial"], table["kind"], strict=True)))
     labels.sort(key=lambda label: (label[1] == "arm", label[0]))
-    kinds = list(dict.fromkeys(kind for _, kind in labels))
+    averages = found.pooled[found.pooled["estimate"].notna()]
+    kinds = list(dict.fromkeys(averages.loc[averages["measure"].isin(shown), "kind"]))
+    names = [f"{trial_words(trial)}{' (arms)' * (kind == 'arm')}" for trial, kind in labels]
+    margin = 0.5 + 0.075 * max(len(name) for name in [*names, "Pooled, published arms"])
     height = _ROW_INCHES * (len(labels) + 1.6 * len(kinds)) + 2.1
-    figure = Figure(figsize=(2.2 + 3.1 * len(shown), height))
+    width = margin + 3.0 * max(len(shown), 2)
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(1, max(len(shown), 1), squeeze=False, sharey=True)[0]
     place_of = {label: float(i) for i, label in enumerate(labels)}
     last = len(labels) + 1.6 * len(kinds)
@@ -163,8 +172,7 @@ def measures_forest(found: LeftOut) -> Figure:
         for row in here.to_dict("records"):
             _trial_row(place, place_of[row["trial"], row["kind"]], row)
         for i, kind in enumerate(kinds):
-            pooled = found.pooled
-            mine = pooled[(pooled["measure"] == name) & (pooled["kind"] == kind)]
+            mine = averages[(averages["measure"] == name) & (averages["kind"] == kind)]
             for row in mine.to_dict("records"):
                 _pooled_row(place, len(labels) + 0.5 + 1.6 * i, row)
         place.set_xlabel(words, fontsize=9)
@@ -173,19 +181,18 @@ def measures_forest(found: LeftOut) -> Figure:
         place.tick_params(left=False, labelsize=8)
     words_of = {"patients": "Pooled, patients", "arm": "Pooled, published arms"}
     ticks = [*place_of.values(), *(len(labels) + 0.5 + 1.6 * i for i in range(len(kinds)))]
-    names = [f"{trial_words(trial)}{' (arms)' * (kind == 'arm')}" for trial, kind in labels]
     axes[0].set_yticks(ticks, [*names, *(words_of[kind] for kind in kinds)])
     _finish(
         figure,
         height,
         f"Each {found.by} predicted without its own data",
         "Good: c-statistics well right of 0.5 and alike; calibration in the large about 0 and "
-        "slopes about 1, within their intervals.\n"
+        "slopes about 1, within their intervals. "
         f"Lines: {percent(found.prob)} intervals of a trial's patients. Thick: pooled average; "
         "thin below it: the next trial. Too few responders: no line.",
     )
     figure.subplots_adjust(
-        left=0.9 / (1.0 + len(shown)) * 0.62, right=0.98, top=1 - 0.6 / height,
+        left=margin / width, right=0.98, top=1 - 0.6 / height,
         bottom=1.2 / height, wspace=0.12,
     )  # fmt: skip
     return figure
@@ -200,8 +207,6 @@ def _trial_row(axes: Any, place: float, row: dict[str, Any]) -> None:
 
 
 def _pooled_row(axes: Any, place: float, row: dict[str, Any]) -> None:
-    if not np.isfinite(row["estimate"]):
-        return
     next_trial = [row["prediction_lower"], row["prediction_upper"]]
     axes.plot(next_trial, [place + 0.4, place + 0.4], color="black", linewidth=1.0)
     axes.plot([row["lower"], row["upper"]], [place, place], color="black", linewidth=3.5)
@@ -210,4 +215,5 @@ def _pooled_row(axes: Any, place: float, row: dict[str, Any]) -> None:
 
 def _finish(figure: Figure, height: float, title: str, caption: str) -> None:
     figure.suptitle(title, x=0.02, y=1 - 0.15 / height, ha="left", weight="bold", va="top")
-    figure.text(0.02, 0.12 / height, caption, fontsize=8, color=QUIET, va="bottom")
+    wrapped = textwrap.fill(caption, int(figure.get_figwidth() * _LETTERS_AN_INCH))
+    figure.text(0.02, 0.12 / height, wrapped, fontsize=8, color=QUIET, va="bottom")

@@ -43,8 +43,10 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         Which of the two labels of ``y`` is response. 0 and 1, False and True, no and yes say it
         themselves; of any other two the larger is taken, with a warning.
     inference : str
-        ``"nutpie"``, another NUTS library (``"pymc"``, ``"numpyro"``, ``"blackjax"``) or a PyMC
-        step method such as ``"Slice"``.
+        ``"nuts"`` (nutpie on the compiled likelihood), ``"laplace"`` or ``"pathfinder"``
+        (approximations that say themselves how bad they are; see ``docs/approximations.md``),
+        another NUTS library (``"pymc"``, ``"numpyro"``, ``"blackjax"``) or a PyMC step method
+        such as ``"Slice"``.
     draws, tune, chains : int
         Kept draws and tuning steps of each chain, and number of chains.
     cores : int, optional
@@ -82,7 +84,7 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         population: str = "population",
         arm: str = "arm",
         response_label: Any = None,
-        inference: str = "nutpie",
+        inference: str = "nuts",
         draws: int = 1500,
         tune: int = 1500,
         chains: int = 4,

@@ -20,7 +20,7 @@ from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
-from ketpredict.evidence import Evidence
+from ketpredict.evidence import Evidence, load_arm_classes
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
@@ -234,7 +234,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         raise DataError("There is nothing to fit: no patient with an outcome and no arm.")
     rows = pd.concat(frames, ignore_index=True)
     classes = evidence.arm_classes
-    arm_names = _arm_order(set(rows["arm"]) | {REFERENCE_ARM})
+    arm_names = _arm_order(set(rows["arm"]), evidence)
     labels = {
         "population": tuple(sorted(set(rows["population"]))),
         "trial": tuple(sorted(set(rows["trial"]) | set(people["trial"]))),
@@ -346,8 +346,18 @@ def _positions(predictors: Sequence[Predictor], kind: str) -> np.ndarray:
     return np.array([i for i, p in enumerate(predictors) if p.kind == kind], dtype=int)
 
 
-def _arm_order(names: set[str]) -> tuple[str, ...]:
-    return (REFERENCE_ARM, *sorted(names - {REFERENCE_ARM}))
+def _arm_order(names: set[str], evidence: Evidence) -> tuple[str, ...]:
+    """Return the arms, that which the others are compared with first.
+
+    Ketamine, where the package knows any of the arms or published effects enter. In data of another
+    field the first active arm by name, or the first arm where none is active: the intercept must
+    be that of an arm that somebody was in.
+    """
+    reference = REFERENCE_ARM
+    if not names & set(load_arm_classes().index) and not len(evidence.associations):
+        active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+        reference = min(active or names)
+    return (reference, *sorted(names - {reference}))
 
 
 def _positions_of(column: pd.Series, levels: Sequence[str]) -> np.ndarray:

@@ -26,6 +26,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from ketpredict.patients import Rows, Setting, affine, entering_values, setting_
 from ketpredict.posterior import Posterior
 from ketpredict.predict import response_draws
 from ketpredict.predictor_law import pattern_shift
+from ketpredict.tables import records
 from ketpredict.wording import value_words
 
 Columns = Sequence[tuple[int, ...]]
@@ -90,6 +92,15 @@ class Explanation:
     nothing_known_interval: tuple[float, float]
     exact: bool
     prob: float
+
+    def as_table(self) -> dict[str, Any]:
+        """Return plain lists, texts and numbers, for JSON."""
+        table = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("known", "missing"):
+            table[name] = records(table[name])
+        for name in ("interval", "nothing_known_interval"):
+            table[name] = list(table[name])
+        return table
 
 
 def explain(posterior: Posterior, row: Rows, prob: float = 0.9) -> Explanation:

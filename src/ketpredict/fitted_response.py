@@ -134,7 +134,7 @@ class FittedResponse:
 
         return explain(self.fit_, self.encode(X), prob)
 
-    def effects(self, prob: float = 0.9, arm: str = "ketamine") -> pd.DataFrame:
+    def effects(self, prob: float = 0.9, arm: str | None = None) -> pd.DataFrame:
         """Return average marginal effects and odds ratios of the predictors, by population.
 
         Returns

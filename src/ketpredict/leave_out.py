@@ -29,7 +29,7 @@ from arviz_stats.base.array import array_stats
 from scipy.special import logsumexp
 
 from ketpredict.design import Design
-from ketpredict.diagnostics import Diagnostics, diagnose
+from ketpredict.diagnostics import APPROXIMATIONS, Diagnostics, diagnose
 from ketpredict.effect_density import own_log_likelihood
 from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, draw_diagnosed
@@ -273,7 +273,9 @@ def _draw_until_converged(
 ) -> tuple[xr.Dataset, Diagnostics]:
     """Return the draws of a design and their diagnostics, chains added until they pass."""
     parts: list[xr.DataTree] = []
-    for attempt in range(_TRIES):
+    # An approximation has no chains to add.
+    tries = 1 if settings.inference in APPROXIMATIONS else _TRIES
+    for attempt in range(tries):
         again = dataclasses.replace(settings, seed=settings.seed + attempt)
         tree, diagnostics = draw_diagnosed(design, again)
         parts.append(tree)
@@ -282,7 +284,7 @@ def _draw_until_converged(
             diagnostics = diagnose(tree)
         if diagnostics.converged:
             break
-        if diagnostics.divergences and attempt + 1 < _TRIES:
+        if diagnostics.divergences and attempt + 1 < tries:
             parts = []
             nearer = 0.5 * (1.0 + settings.target_accept)
             settings = dataclasses.replace(settings, target_accept=nearer)

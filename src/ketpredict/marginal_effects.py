@@ -33,7 +33,6 @@ from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
 from ketpredict.summary import effects_behind, prior_of, variance_ratio
 from ketpredict.wording import step_words
@@ -72,7 +71,7 @@ def _odds(probability: np.ndarray) -> np.ndarray:
 
 
 def effect_draws(
-    posterior: Posterior, populations: Sequence[str], arm: str = REFERENCE_ARM
+    posterior: Posterior, populations: Sequence[str], arm: str | None = None
 ) -> EffectDraws:
     """Return draws of the average probabilities that the effects of the predictors are made of.
 
@@ -84,6 +83,7 @@ def effect_draws(
     arm : str
         At the fit's reference horizon, 24 h, and 50 % improvement.
     """
+    arm = arm or posterior.coords["arm"][0]
     columns = {"population": list(populations), "arm": [arm] * len(populations)}
     rows = encode_rows(posterior, columns, len(populations))
     shape = (posterior.n_draws, len(rows), len(posterior.predictors))
@@ -98,14 +98,15 @@ def effect_draws(
 
 def _average(posterior: Posterior, rows: Rows, moved: Moved | None) -> np.ndarray:
     result = np.empty((posterior.n_draws, len(rows)))
-    for index, probability in average_probability(posterior.draws, rows, moved):
-        result[:, index] = probability
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[:, index] = probability.T
+
+    average_probability(posterior.draws, rows, take, moved=moved)
     return result
 
 
-def effects_table(
-    posterior: Posterior, prob: float = 0.9, arm: str = REFERENCE_ARM
-) -> pd.DataFrame:
+def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = None) -> pd.DataFrame:
     """Return average marginal effects and odds ratios of all predictors in all populations.
 
     Associations, not causes; for research, not for treatment decisions.
@@ -117,7 +118,7 @@ def effects_table(
         Probability content of the equal-tailed intervals, which say how well the average over
         trials is known.
     arm : str
-        Where the effects are; ketamine 0.5 mg/kg i.v. by default.
+        Where the effects are; the fit's reference arm by default (ketamine 0.5 mg/kg i.v.).
 
     Returns
     -------
@@ -134,6 +135,7 @@ def effects_table(
         in it, each period of a crossover patient once), ``effects`` (published ones that enter, of
         any population), ``extrapolated`` and ``reason`` (of the population at 24 h).
     """
+    arm = arm or posterior.coords["arm"][0]
     populations = list(posterior.coords["population"])
     draws = effect_draws(posterior, populations, arm)
     share = variance_ratio(
@@ -168,7 +170,7 @@ def effects_table(
 def partial_effect_table(
     posterior: Posterior,
     predictor: str,
-    arm: str = REFERENCE_ARM,
+    arm: str | None = None,
     probs: tuple[float, float] = (0.5, 0.9),
     points: int = 61,
 ) -> pd.DataFrame:
@@ -217,6 +219,7 @@ def partial_effect_table(
         "population": np.repeat(np.array(populations, dtype=object), len(values)),
         predictor: np.tile(values, len(populations)),
     }
+    arm = arm or posterior.coords["arm"][0]
     table = pd.DataFrame({"population": columns["population"], "arm": arm})
     table["value"] = columns[predictor]
     for other in posterior.predictors:

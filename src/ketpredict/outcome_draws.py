@@ -34,6 +34,7 @@ from ketpredict.unseen_trials import (
     trial_probability,
 )
 
+Names = Sequence[Any] | np.ndarray
 _ROWS_AT_ONCE = 500
 
 
@@ -81,8 +82,8 @@ def sample_outcomes(
     posterior: Posterior,
     rows: Rows,
     *,
-    trial: Sequence[Any] | None = None,
-    population: Sequence[Any] | None = None,
+    trial: Names | None = None,
+    population: Names | None = None,
     kind: str = "trial",
     seed: int = 0,
 ) -> np.ndarray:
@@ -122,8 +123,11 @@ def sample_outcomes(
     for (trial_name, population_name), members in together.items():
         unseen = _unseen(posterior, trial_name, population_name, seed)
         own = np.array(members)
-        for index, found in trial_probability(posterior.draws, rows.take(own), unseen):
-            probability[own[index]] = found[::TRIALS_PER_DRAW].T
+
+        def take(index: np.ndarray, found: np.ndarray, own: np.ndarray = own) -> None:
+            probability[own[index]] = found[:, ::TRIALS_PER_DRAW]
+
+        trial_probability(posterior.draws, rows.take(own), take, unseen=unseen)
     # Rows first: the numbers of a row stay the same whatever follows it.
     chance = np.random.default_rng(seed).random(probability.shape)
     return np.ascontiguousarray((chance < probability).T.astype(np.int8))
@@ -157,7 +161,7 @@ def _long(values: np.ndarray, name: str) -> pd.DataFrame:
 
 
 def _together(
-    rows: Rows, trial: Sequence[Any] | None, population: Sequence[Any] | None
+    rows: Rows, trial: Names | None, population: Names | None
 ) -> dict[tuple[str, str], list[int]]:
     """Return the rows that share an unseen trial or population, by the names of both.
 
@@ -177,7 +181,7 @@ def _together(
     return found
 
 
-def _name(names: Sequence[Any] | None, row: int) -> str:
+def _name(names: Names | None, row: int) -> str:
     value = None if names is None else names[row]
     return "" if value is None or value != value else str(value)
 

@@ -15,7 +15,7 @@ from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.prior_families import Prior
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
+from ketpredict.spec import CURVES, STUDY_TERMS
 
 
 def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -86,7 +86,7 @@ def _draw_arms(
     draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
 ) -> None:
     priors = design.spec.priors
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    others = list(range(1, len(design.arms)))
     classes = sorted({design.arm_class[i] for i in others})
     draws["arm_scale"] = draw_variable(priors["arm_scale"], size, rng)
     draws["arm_effect"] = np.zeros((size, len(design.arms)))

@@ -16,19 +16,25 @@ import pandas as pd
 
 from ketpredict.extrapolation import extrapolation_notes
 from ketpredict.posterior import Posterior
-from ketpredict.predict import predictions, response_draws
+from ketpredict.predict import mean_probability, predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM
+from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
 from ketpredict.wording import outcome_words, step_words
 
 _CONTROLS = ("saline", "placebo_intranasal")
 _NEAR = 2.0
-_ROWS_AT_ONCE = 500
 _OUTCOME = ["hours", "threshold", "scale", "course"]
 
 
-def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.DataFrame:
+def prediction_table(
+    posterior: Posterior,
+    rows: Rows,
+    prob: float = 0.9,
+    *,
+    intervals: bool = True,
+    cores: int | None = None,
+) -> pd.DataFrame:
     """Return the probability of response of each row with both of its intervals.
 
     Parameters
@@ -38,6 +44,10 @@ def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.
         Patients, from :func:`ketpredict.rows.encode_rows`.
     prob : float
         Probability content of the intervals.
+    intervals : bool
+        Without them the table has no limits and takes a fraction of the time.
+    cores : int, optional
+        Threads to use; all that the process may use by default. It changes no number.
 
     Returns
     -------
@@ -46,10 +56,13 @@ def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.
         trial), ``average_lower``, ``average_upper`` (averaged over trials), ``setting`` (known
         trial, new trial, new population) and ``extrapolation`` (empty where there is none).
     """
-    found = predictions(posterior, rows, prob)
-    values = [found.probability[:, None], found.trial_interval, found.average_interval]
-    names = ["probability", "trial_lower", "trial_upper", "average_lower", "average_upper"]
-    table = pd.DataFrame(np.hstack(values), columns=names)
+    if intervals:
+        found = predictions(posterior, rows, prob, cores)
+        values = [found.probability[:, None], found.trial_interval, found.average_interval]
+        names = ["probability", "trial_lower", "trial_upper", "average_lower", "average_upper"]
+        table = pd.DataFrame(np.hstack(values), columns=names)
+    else:
+        table = pd.DataFrame({"probability": mean_probability(posterior, rows, cores)})
     table["setting"] = rows.settings().astype(object)
     table["extrapolation"] = extrapolation_notes(posterior, rows)
     return table
@@ -235,7 +248,7 @@ def _outcome(hours: float, threshold: float, scale: str, *, course: bool) -> dic
 def _single_dose_arms(posterior: Posterior, here: pd.DataFrame) -> list[str]:
     """Return the arms given once in a population, with ketamine and an inert control."""
     order = posterior.coords["arm"]
-    arms = set(here.loc[~here["course"], "arm"]) | {REFERENCE_ARM}
+    arms = set(here.loc[~here["course"], "arm"]) | {order[0]}
     if not arms & set(_CONTROLS):
         arms |= set([name for name in _CONTROLS if name in order][:1])
     active = dict(zip(order, posterior.facts["arm_class"], strict=True))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ from ketpredict.predictor_law import (
     square_root,
 )
 from ketpredict.unseen_rates import RateLaw
+from ketpredict.workers import work_off
 
 TRIALS_PER_DRAW = 4
 _SEED = 20_240_613
@@ -150,27 +151,52 @@ def each(draws: np.ndarray) -> np.ndarray:
 
 
 def trial_probability(
-    draws: Draws, rows: Rows, unseen: UnseenTrials | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows' index and their (4 * draw, row) probabilities in the same unseen trials.
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    cores: int | None = None,
+    unseen: UnseenTrials | None = None,
+) -> None:
+    """Work out the probabilities of rows, all in the same unseen trials.
 
     Parameters
     ----------
     rows : Rows
         All of an unseen trial or population.
+    take : callable
+        Is given the index of a few rows and their (row, 4 * draw) probabilities; called from
+        several threads, for different rows.
+    cores : int, optional
+        All that the process may use by default.
     unseen : UnseenTrials, optional
         Those that :func:`unseen_trials_of` makes of the draws by default.
     """
-    if not len(rows):
-        return
-    if unseen is None:
-        unseen = unseen_trials_of(draws)
+    if len(rows):
+        unseen = unseen_trials_of(draws) if unseen is None else unseen
+        work_off(_pieces(draws, rows, take, unseen), cores)
+
+
+def _pieces(
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    unseen: UnseenTrials,
+) -> Iterator[Callable[[], None]]:
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
         trial = _trial(draws, setting, part, unseen)
         for piece in pieces(len(part), len(unseen.choice) * len(setting.values)):
             some = part.take(np.arange(len(part))[piece])
-            yield index[piece], _probability(draws, setting, trial, some, unseen)
+
+            def work(
+                setting: Setting = setting,
+                trial: _Trial = trial,
+                some: Rows = some,
+                at: np.ndarray = index[piece],
+            ) -> None:
+                take(at, _probability(draws, setting, trial, some, unseen).T)
+
+            yield work
 
 
 @dataclasses.dataclass(frozen=True)

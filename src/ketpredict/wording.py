@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
 
@@ -44,6 +46,12 @@ def signed(value: float) -> str:
     """Return a number with its sign and two decimals; what rounds to zero has none."""
     words = f"{value:+.2f}"
     return "0.00" if float(words) == 0 else words.replace("-", MINUS)
+
+
+def signed_points(value: float) -> str:
+    """Return a difference of probabilities in percentage points, with its sign."""
+    words = f"{100.0 * value:+.0f}"
+    return "0" if float(words) == 0 else words.replace("-", MINUS)
 
 
 def trial_words(name: str) -> str:
@@ -94,8 +102,16 @@ def value_words(predictor: Predictor, value: float) -> str:
 def verdict_words(diagnostics: dict[str, object]) -> str:
     """Return one sentence on convergence from ``posterior.facts["diagnostics"]``."""
     problems = diagnostics["problems"]
+    method = diagnostics.get("method")
     if isinstance(problems, (list, tuple)) and problems:
-        return f"NOT converged: {'; '.join(map(str, problems))}."
+        verdict = "ROUGH approximation" if method in APPROXIMATIONS else "NOT converged"
+        return f"{verdict}: {'; '.join(map(str, problems))}."
+    if method in APPROXIMATIONS:
+        return (
+            f"Approximation ({method}): Pareto k {_number(diagnostics, 'pareto_k'):.2f} (limit "
+            f"{PARETO_LIMIT}), weighted draws worth "
+            f"{_number(diagnostics, 'effective_draws'):.0f} of the posterior (limit 400)."
+        )
     energy = diagnostics.get("bfmi")
     tail = f", E-BFMI {energy:.2f}" if isinstance(energy, float) else ""
     return (

@@ -103,9 +103,15 @@ def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
     ConvergenceWarning
         The chains did not converge.
     """
-    tree = _draw(design, settings)
-    report_convergence(diagnose(tree, _method(settings)).problems, strict=False)
+    tree, diagnostics = draw_diagnosed(design, settings)
+    report_convergence(diagnostics.problems, strict=False)
     return tree
+
+
+def draw_diagnosed(design: Design, settings: SamplerSettings) -> tuple[xr.DataTree, Diagnostics]:
+    """Return draws of a design and the verdict on them, without a warning."""
+    tree = _draw(design, settings)
+    return tree, diagnose(tree, _method(settings))
 
 
 def _method(settings: SamplerSettings) -> str:

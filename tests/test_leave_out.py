@@ -1,14 +1,17 @@
 """Leave-one-trial-out end to end: refits, importance sampling, both, tables."""
 
 import dataclasses
+import json
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import logsumexp
+from typer.testing import CliRunner
 
 import ketpredict as kp
+from ketpredict.cli import app
 from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.held_out import predict_fold
@@ -165,3 +168,29 @@ def test_pictures_have_axes_with_words_and_say_what_is_good(both, tmp_path):
     assert lines["Published arms"] == 1 + 3 * 2
     forest = measures_forest(both)
     assert "Pooled, patients" in [text.get_text() for text in forest.axes[0].get_yticklabels()]
+
+
+def test_the_command_line_validates(posterior, both, tmp_path, monkeypatch):
+    asked = {}
+
+    def found(given, **options):
+        asked.update(options, trials=given.coords["trial"])
+        return both
+
+    monkeypatch.setattr("ketpredict.leave_out.leave_one_trial_out", found)
+    path, folder = posterior.save(tmp_path / "fit.nc"), tmp_path / "validation"
+    words = [str(word) for word in ("validate", path, "--method", "both", "--output", folder)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert (asked["by"], asked["method"], asked["n_jobs"]) == ("trial", "both", -1)
+    assert asked["trials"] == posterior.coords["trial"]
+    pooled = both.pooled.set_index(["kind", "measure"])
+    assert f"{pooled.loc[('patients', 'brier'), 'estimate']:.2f}" in result.stdout
+    assert "Monte Carlo errors at most" in result.stdout
+    names = {entry.name for entry in folder.iterdir()}
+    assert names == {
+        "pooled.csv", "trials.csv", "units.csv", "folds.csv", "comparison.csv",
+        "calibration_by_trial.png", "measures_by_trial.png",
+    }  # fmt: skip
+    as_json = CliRunner().invoke(app, [*words[:2], "--json"])
+    assert json.loads(as_json.stdout)["by"] == "trial"

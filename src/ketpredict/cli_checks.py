@@ -1,4 +1,4 @@
-"""Commands that judge a fit: ``check``, ``literature``."""
+"""Commands that judge a fit: ``check``, ``validate``, ``literature``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ketpredict.cli_options import (
     check_prob,
     console,
     make_folder,
+    on_terminal,
     print_json,
 )
 
@@ -76,6 +77,59 @@ def literature(
         _print_literature(found, written)
 
 
+def validate(
+    fit: FitFile,
+    by: Annotated[
+        str, typer.Option(help="What is left out at once: trial or population.")
+    ] = "trial",
+    method: Annotated[
+        str, typer.Option(help="refit (exact, minutes), importance (quick) or both.")
+    ] = "refit",
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,
+    jobs: Annotated[int, typer.Option(help="Refits at once; -1: one for each core.")] = -1,
+    prob: Prob = 0.9,
+) -> None:
+    """Predict each trial from all others, as one that the fit has not seen."""
+    check_prob(prob)
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    if output is not None:
+        make_folder(output)
+    if on_terminal() and method != "importance":
+        typer.echo("One refit for each trial: this takes minutes ...", err=True)
+    from ketpredict.leave_out import leave_one_trial_out
+
+    found = leave_one_trial_out(posterior, by=by, method=method, prob=prob, n_jobs=jobs)
+    if output is not None:
+        _write_validation(found, output)
+    if as_json:
+        print_json(found.as_table())
+        return
+    from ketpredict.printing_validation import validation_print
+    from ketpredict.wording import RESEARCH_ONLY
+
+    out = console()
+    out.print(validation_print(found))
+    if output is not None:
+        out.print(f"Written: {output}", soft_wrap=True)
+    out.print(RESEARCH_ONLY)
+
+
+def _write_validation(found: Any, output: Path) -> None:
+    from ketpredict.plots import save_figure
+    from ketpredict.tables import write_table
+    from ketpredict.validation_plots import calibration_by_trial, measures_forest
+
+    for name in ("pooled", "trials", "units", "folds", "comparison"):
+        table = getattr(found, name)
+        if table is not None:
+            write_table(table, output / f"{name}.csv")
+    save_figure(calibration_by_trial(found), output / "calibration_by_trial.png")
+    save_figure(measures_forest(found), output / "measures_by_trial.png")
+
+
 def _print_check(result: Any, written: Path | None) -> None:
     from ketpredict.printing import convergence_print, predictive_print
 
@@ -107,4 +161,4 @@ def _print_literature(found: Any, written: Path | None) -> None:
     out.print(RESEARCH_ONLY)
 
 
-COMMANDS = (check, literature)
+COMMANDS = (check, validate, literature)

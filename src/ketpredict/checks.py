@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ketpredict.diagnostics import BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
-from ketpredict.errors import DataError
+from ketpredict.discrepancies import family_p_value, mid_p_value
 from ketpredict.posterior import Posterior
-from ketpredict.stored_design import design_of
+from ketpredict.replicates import BY_ARM, KNOWN_TRIAL, Replicates, replicate
 from ketpredict.tables import records
 from ketpredict.wording import arm_words, trial_words, verdict_words
 
-BY_ARM = ("trial", "population", "arm")
-_FAMILY_WISE = 0.05
+FAMILY_WISE = 0.05
+"""Most often that a gate may fail on data that come from the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +75,12 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
     prob : float
         Probability content of the replicated intervals.
     """
-    predictive = predictive_table(posterior, prob)
+    found = replicate(posterior)
+    predictive = replicates_table(found, prob)
     diagnostics = posterior.facts["diagnostics"]
     gates = (
         Gate("convergence", not diagnostics["problems"], verdict_words(diagnostics)),
-        _predictive_gate(predictive),
+        _predictive_gate(found, predictive),
     )
     return FitCheck(gates, convergence_table(posterior), predictive)
 
@@ -105,17 +106,23 @@ def convergence_table(posterior: Posterior) -> pd.DataFrame:
 
 
 def predictive_table(
-    posterior: Posterior, prob: float = 0.9, by: Sequence[str] = BY_ARM
+    posterior: Posterior,
+    prob: float = 0.9,
+    by: Sequence[str] = BY_ARM,
+    setting: str = KNOWN_TRIAL,
 ) -> pd.DataFrame:
-    """Return observed responders beside what the fitted model replicates, in the known trial.
+    """Return observed responders beside what the fitted model replicates.
 
     Parameters
     ----------
     prob : float
         Probability content of the replicated interval.
     by : sequence of str
-        What to add up over: columns of :meth:`ketpredict.design.Design.labels`. Patients of a
-        trial and arm are one row by default; ``("population",)`` gives one row per population.
+        What to add up over: columns of :func:`ketpredict.replicates.unit_labels`. Patients of a
+        trial and arm are one row by default; ``("population",)`` gives one row per population,
+        ``("known",)`` one per missingness pattern, ``("kind",)`` arms and patients side by side.
+    setting : {"known_trial", "new_trial"}
+        In the trial as fitted, or as a new trial whose effects all its units share.
 
     Returns
     -------
@@ -127,64 +134,37 @@ def predictive_table(
     Raises
     ------
     DataError
-        The fit is too large for replicated outcomes to have been kept with it.
+        See :func:`ketpredict.replicates.replicate`.
     """
-    kept = posterior.groups.get("posterior_predictive")
-    if kept is None:
-        raise DataError(
-            "This fit keeps no replicated outcomes (it has too many patients and draws, or weights "
-            "that are not whole numbers), so there is no posterior predictive check of it. Fit "
-            "with fewer draws, or without such weights."
-        )
-    replicated = kept["responders"].reshape(-1, kept["responders"].shape[-1])
-    labels = design_of(posterior).labels()
-    tail = (1.0 - prob) / 2.0
-    rows = []
-    groups = labels.groupby(labels[list(by)].agg(tuple, axis=1), sort=True)
-    for key, index in groups.indices.items():
-        here = labels.iloc[index]
-        draws = replicated[:, index].sum(axis=1)
-        observed = float(here["responders"].sum())
-        lower, median, upper = np.quantile(draws, [tail, 0.5, 1.0 - tail])
-        rows.append(
-            dict(zip(by, cast("tuple[str, ...]", key), strict=True))
-            | {"kind": " and ".join(sorted(set(here["kind"])))}
-            | {"hours": float(here["hours"].median())}
-            | {"observed": int(observed), "n": int(here["n"].sum())}
-            | {"lower": lower, "median": median, "upper": upper}
-            | {"p_value": mid_p_value(draws, observed)}
-        )
-    return pd.DataFrame(rows)
+    return replicates_table(replicate(posterior, by, setting), prob)
 
 
-def mid_p_value(replicated: np.ndarray, observed: float) -> float:
-    """Return the two-sided mid-p of an observed count among replicated ones.
-
-    Twice the smaller tail, draws equal to the observed count counted half in either tail, and 1
-    at most. An observed count in the middle of its replicates gives 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mid_p_value(np.array([0, 1, 2, 3]), 3)
-    0.25
-    """
-    replicated = np.asarray(replicated)
-    equal = 0.5 * float((replicated == observed).mean())
-    below = float((replicated < observed).mean()) + equal
-    above = float((replicated > observed).mean()) + equal
-    return min(1.0, 2.0 * min(below, above))
+def replicates_table(found: Replicates, prob: float = 0.9) -> pd.DataFrame:
+    """Return replicates as the table of :func:`predictive_table`."""
+    tails = [(1.0 - prob) / 2.0, 0.5, (1.0 + prob) / 2.0]
+    lower, median, upper = np.quantile(found.replicated, tails, axis=0)
+    pairs = zip(found.replicated.T, found.observed, strict=True)
+    return found.labels.drop(columns="active").assign(
+        observed=found.observed,
+        n=found.n,
+        lower=lower,
+        median=median,
+        upper=upper,
+        p_value=[mid_p_value(draws, observed) for draws, observed in pairs],
+    )
 
 
-def _predictive_gate(table: pd.DataFrame) -> Gate:
-    """Return whether no count is surprising, by Bonferroni over the rows."""
-    limit = _FAMILY_WISE / max(len(table), 1)
-    worst = table.iloc[int(table["p_value"].to_numpy().argmin())].to_dict()
+def _predictive_gate(found: Replicates, table: pd.DataFrame) -> Gate:
+    """Return whether no row is more surprising than the worst of a replicated data set."""
+    p_value, place = family_p_value(found)
+    worst = table.iloc[place].to_dict()
     inside = table["observed"].between(table["lower"], table["upper"]).sum()
     arm = arm_words(worst["arm"]).lower()
     named = f"{trial_words(worst['trial'])}, {arm} ({worst['observed']} of {worst['n']})"
     detail = (
         f"{inside} of {len(table)} observed counts lie inside their replicated interval; the most "
-        f"surprising is {named}, p = {worst['p_value']:.3f} (a gate at {limit:.4f})."
+        f"surprising is {named}: {100 * p_value:.3g} % of replicated data sets hold a row as "
+        f"surprising (a gate at {100 * FAMILY_WISE:g} %)."
     )
-    return Gate("posterior predictive, known trials", bool(worst["p_value"] >= limit), detail)
+    where = "known trials" if found.setting == KNOWN_TRIAL else "as new trials"
+    return Gate(f"posterior predictive, {where}", p_value >= FAMILY_WISE, detail)

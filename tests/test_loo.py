@@ -170,7 +170,8 @@ def test_a_predictor_that_matters_is_worth_something(simulated_fits):
     own = fit.groups["posterior"]
     zero = {name: np.zeros_like(own[name]) for name in
             ("predictive_slope", "population_slope", "trial_slope", "across_slope", "intercept",
-             "trial_effect", "population_effect", "treatment_deviation", "binary_shift")}  # fmt: skip
+             "trial_effect", "population_effect", "treatment_deviation",
+             "binary_shift")}  # fmt: skip
     slope = np.zeros_like(own["prognostic_slope"]) + np.array([1.2, 0.0, 0.0])
     strong = dataclasses.replace(
         fit, groups={**fit.groups, "posterior": {**own, **zero, "prognostic_slope": slope}}

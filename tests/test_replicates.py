@@ -28,15 +28,17 @@ def test_an_arm_as_a_new_trial_has_the_distribution_that_quadrature_gives(publis
     design = design_of(posterior)
     rng = np.random.default_rng(1)
     silent = np.isnan(design.units.value).all(axis=1) & (design.units.is_arm > 0)
-    units = np.flatnonzero(silent)[:4]
-    assert len(units) == 4
-    frequency = np.zeros(4)
+    units = np.flatnonzero(silent)[:3]
+    assert len(units) == 3
+    frequency = np.zeros(3)
     for _ in range(20):
         p = unit_probability(in_new_trials(posterior, design, rng), design)[:, units]
         counts = binom.pmf(design.units.responders[units], design.units.n[units], p)
         frequency += counts.mean(axis=0) / 20
     for place, unit in enumerate(units):
-        exact = np.exp(unseen_arm_log_likelihood(posterior.draws, design, int(unit))[0]).mean()
+        exact = np.exp(
+            unseen_arm_log_likelihood(posterior.draws, design, int(unit), points=16)[0]
+        ).mean()
         assert frequency[place] == pytest.approx(exact, rel=0.05)
 
 

@@ -179,17 +179,18 @@ def statistics_table(draws: pd.DataFrame, prob: float = 0.9) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def family_of_statistics(draws: pd.DataFrame) -> tuple[float, str]:
+def family_of_statistics(draws: pd.DataFrame, *, upper_only: bool = False) -> tuple[float, str]:
     """Return the family-wise p-value of all statistics, and the name of the worst.
 
     Each value is ranked among all, observed and replicated; the smaller of its two tails, ties
-    halved, is its surprise, whatever the shape of the statistic's distribution.
+    halved, is its surprise, whatever the shape of the statistic's distribution. With `upper_only`
+    large values alone are a surprise.
     """
     values = draws.loc[:, np.isfinite(draws.to_numpy(float)).all(axis=0)]
     if values.empty:
         return 1.0, ""
     rank = (values.rank().to_numpy(float) - 0.5) / len(values)
-    tail = np.minimum(rank, 1.0 - rank)
+    tail = 1.0 - rank if upper_only else np.minimum(rank, 1.0 - rank)
     smallest = tail.min(axis=1)
     p_value = float((smallest <= smallest[0] * (1.0 + 1e-12)).mean())
     return p_value, str(values.columns[int(tail[0].argmin())])

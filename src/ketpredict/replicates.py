@@ -120,6 +120,45 @@ def replicate(
     )
 
 
+def probability_draws(
+    posterior: Posterior,
+    units: np.ndarray,
+    setting: str,
+    rng: np.random.Generator,
+    *,
+    by: Sequence[str] = BY_ARM,
+    most: int,
+) -> np.ndarray:
+    """Return the response probability of some units in some draws, evenly thinned.
+
+    Parameters
+    ----------
+    units : ndarray of int
+    by : sequence of str
+        Labels that will be asked for; checked here.
+    most : int
+        Draws to return at most.
+
+    Returns
+    -------
+    ndarray of shape (draw, unit)
+    """
+    design = design_of(posterior)
+    _check(posterior, design, unit_labels(design), by, setting)
+    parameters: dict[str, np.ndarray] = dict(posterior.parameters)
+    if setting == NEW_TRIAL:
+        parameters = in_new_trials(posterior, design, rng)
+    some = np.linspace(0, posterior.n_draws - 1, min(most, posterior.n_draws)).astype(int)
+    thinned = {name: values[some] for name, values in parameters.items()}
+    result = np.empty((len(some), len(units)))
+    size = max(1, _MOST_AT_ONCE // len(some))
+    for start in range(0, len(units), size):
+        part = slice(start, start + size)
+        chosen = dataclasses.replace(design, units=take_units(design.units, units[part]))
+        result[:, part] = unit_probability(thinned, chosen)
+    return np.clip(result, 0.0, 1.0)
+
+
 def in_new_trials(
     posterior: Posterior, design: Design, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:

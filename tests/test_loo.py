@@ -11,14 +11,13 @@ import pytest
 import xarray as xr
 from scipy.stats import kstest
 
+from ketpredict.comparison import compare_fits, predictor_worth
 from ketpredict.errors import DataError
 from ketpredict.loo import (
-    compare_fits,
     event_log_likelihood,
     leave_one_out,
     left_out_weights,
     pit_values,
-    predictor_worth,
     uniformity,
 )
 from ketpredict.stored_design import design_of

@@ -63,12 +63,13 @@ def unit_labels(design: Design) -> pd.DataFrame:
     -------
     DataFrame
         The columns of :meth:`ketpredict.design.Design.labels`, ``known`` (the predictors that the
-        unit tells, by name) and ``active``.
+        unit tells, by name), ``active`` and ``unit`` (its position).
     """
     told = ~np.isnan(design.units.value)
     names = np.array(design.predictor_names, dtype=object)
     known = [", ".join(names[row]) or "none" for row in told]
-    return design.labels().assign(known=known, active=design.units.active > 0)
+    columns = {"known": known, "active": design.units.active > 0, "unit": np.arange(len(told))}
+    return design.labels().assign(**columns)
 
 
 def replicate(

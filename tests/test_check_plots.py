@@ -73,9 +73,9 @@ def test_nothing_leaves_the_picture_and_no_words_meet(made):
             if axes.get_visible():
                 titles = [axes.title, axes._left_title, axes._right_title]
                 texts += [axes.xaxis.label, axes.yaxis.label, *axes.texts, *titles]
-                texts += [
-                    t for t in axes.get_yticklabels() if axes.bbox.y0 <= t.get_window_extent().y0
-                ]
+                low, high = sorted(axes.get_ylim())
+                ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+                texts += [label for place, label in ticks if low <= place <= high]
         texts = [text for text in texts if text.get_text()]
         boxes = [text.get_window_extent() for text in texts]
         for text, box in zip(texts, boxes, strict=True):

@@ -362,11 +362,21 @@ def normal_density(distance: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def simulate_responses(
-    fit: Posterior, draw: int, trials: Trials, rng: np.random.Generator
+    fit: Posterior,
+    draw: int,
+    trials: Trials,
+    rng: np.random.Generator,
+    moved: tuple[str, float] | None = None,
 ) -> np.ndarray:
     """Return the probability of response of one patient per trial of whom nothing is known.
 
     Continuous predictors are drawn, binary ones enumerated.
+
+    Parameters
+    ----------
+    moved : tuple of str and float, optional
+        A predictor that everybody has more of (continuous), or is set to (binary), all else as it
+        was drawn.
     """
     value, predictors = one_draw(fit, draw), fit.predictors
     binary = [k for k, p in enumerate(predictors) if p.kind == "binary"]
@@ -381,6 +391,12 @@ def simulate_responses(
     for pattern in patterns(fit, {}):
         centred = np.array(pattern) - centre
         entering = around + value["binary_shift"] @ centred
+        for place, k in enumerate(binary):
+            if moved is not None and predictors[k].name == moved[0]:
+                centred[place] = moved[1] - centre[place]
+        for place, k in enumerate(continuous):
+            if moved is not None and predictors[k].name == moved[0]:
+                entering[:, place] += moved[1]
         linear = trials.intercept + trials.slope[:, binary] @ centred
         linear = linear + (trials.slope[:, continuous] * entering).sum(axis=1)
         chance = pattern_probability(pattern, trials.mean[:, binary], both)

@@ -3,9 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
+from scipy.stats import norm
 
 import ketpredict as kp
+from ketpredict.association import pattern_probability
 from ketpredict.categories import category_levels, indicators
+from ketpredict.predict import response_draws
 
 FEW = {
     "draws": 100, "tune": 150, "chains": 2, "target_accept": 0.8, "random_state": 0,
@@ -91,6 +95,30 @@ def test_categories_that_a_part_of_the_data_lacks_stay(centres):
     rows = table[table["stage"] == "mid"].head(3).drop(columns="response")
     with pytest.warns(kp.EvidenceWarning, match="left alone"):
         assert np.isfinite(model.predict_proba(rows)).all()
+
+
+def test_a_missing_label_is_averaged_over_the_labels_that_there_are(fitted):
+    """By hand, in every draw: weights from the chain of binaries, two labels at once left out."""
+    rows = pd.DataFrame(
+        {"centre": "B", "stage": [None, "early", "mid", "late"], "sex": "male", "age": 50.0}
+    )
+    fit = fitted.fit_
+    unknown, *known = response_draws(fit, fitted.encode(rows)).T
+    cells = fit.groups["constant_data"]["mean_cell"][fit.coords["trial"].index("B")]
+    rate = ndtr(fit.parameters["trial_mean"][:, cells[1:]])  # late, mid, male
+    patterns = np.array([[0.0, 0, 1], [0, 1, 1], [1, 0, 1]])  # early, mid, late
+    weight = pattern_probability(
+        np.repeat(rate[:, None], 3, axis=1),
+        patterns,
+        fit.parameters["binary_log_odds_ratio"],
+    )
+    # Age tells something of sex and stage, too.
+    shift = (patterns - fit.draws.binary_centre) @ fit.parameters["binary_shift"][:, 0].T
+    age = {p.name: p for p in fit.predictors}["age"].to_scale(50.0)
+    mean = fit.parameters["trial_mean"][:, cells[0], None] + shift.T
+    weight = weight * norm.pdf(age, mean, np.sqrt(fit.parameters["predictor_covariance"][:, 0]))
+    weight /= weight.sum(axis=1, keepdims=True)
+    assert unknown == pytest.approx((weight * np.stack(known, axis=1)).sum(axis=1), abs=1e-12)
 
 
 def test_a_saved_fit_reads_labels_too(fitted, centres, tmp_path):

@@ -97,6 +97,13 @@ def test_a_fit_that_did_not_converge_fails_its_gate(published_fit):
     assert not convergence_table(bad).set_index("measure").loc["R-hat", "holds"]
 
 
+def test_chains_that_stand_still_hold_nothing(published_fit):
+    nothing = dict.fromkeys(("rhat", "ess_bulk", "ess_tail", "bfmi"))
+    still = with_diagnostics(published_fit.fit_, **nothing, divergences=100, problems=["all same"])
+    table = convergence_table(still).set_index("measure")
+    assert not table.loc[["R-hat", "bulk ESS", "tail ESS", "divergent transitions"], "holds"].any()
+
+
 def test_an_impossible_count_fails_the_predictive_gate(published_fit):
     posterior = with_diagnostics(published_fit.fit_, problems=[])
     never = np.zeros((2000, len(design_of(posterior).units)), dtype=int)

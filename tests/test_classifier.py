@@ -129,6 +129,14 @@ def test_not_fitted():
         Classifier().predict_proba(PATIENTS)
     with pytest.raises(NotFittedError):
         Classifier().save("nowhere.nc")
+    for question in ("predict", "predict_interval", "predict_draws", "sample_outcomes", "explain"):
+        with pytest.raises(NotFittedError):
+            getattr(Classifier(), question)(PATIENTS)
+    for question in ("effects", "literature"):
+        with pytest.raises(NotFittedError):
+            getattr(Classifier(), question)()
+    with pytest.raises(NotFittedError):
+        Classifier().update({})
 
 
 @pytest.mark.parametrize(
@@ -223,4 +231,44 @@ def test_a_loaded_estimator_describes_itself(tmp_path):
         "published",
         None,
         77,
+    )
+
+
+def test_the_questions_of_a_fitted_estimator(classifier):
+    """Thin wrappers: the numbers are those of the functions behind them."""
+    from ketpredict.explanation import explain
+    from ketpredict.outcome_draws import draws_table, outcomes_table, sample_outcomes
+
+    fit, rows = classifier.fit_, classifier.encode(PATIENTS)
+    pd.testing.assert_frame_equal(classifier.predict_draws(PATIENTS), draws_table(fit, rows))
+    drawn = sample_outcomes(
+        fit, rows, trial=PATIENTS["trial"], population=PATIENTS["population"], seed=3
+    )
+    outcomes = classifier.sample_outcomes(PATIENTS, seed=3)
+    pd.testing.assert_frame_equal(outcomes, outcomes_table(drawn))
+    one = PATIENTS.iloc[[1]]
+    mine, theirs = classifier.explain(one), explain(fit, classifier.encode(one))
+    pd.testing.assert_frame_equal(mine.known, theirs.known)
+    assert mine.probability == classifier.predict_proba(one)[0, 1]
+
+
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ExtrapolationWarning")
+def test_an_updated_estimator_is_a_new_one(published_fit):
+    from ketpredict.marginal_effects import effects_table
+
+    counts = {
+        "trial": ["ours"], "population": ["unipolar_depression"], "arm": ["ketamine"],
+        "hours": [24.0], "n": [20], "responders": [17],
+    }  # fmt: skip
+    updated = published_fit.update(counts)
+    assert "ours" in updated.fit_.coords["trial"]
+    assert "ours" not in published_fit.fit_.coords["trial"]
+    here = pd.DataFrame({"trial": ["ours"]})
+    elsewhere = pd.DataFrame({"population": ["unipolar_depression"]})
+    own, other = (updated.predict_proba(rows)[0, 1] for rows in (here, elsewhere))
+    before = published_fit.predict_proba(elsewhere)[0, 1]
+    assert before < other < own < 0.85
+    pd.testing.assert_frame_equal(
+        published_fit.effects(0.8), effects_table(published_fit.fit_, 0.8)
     )

@@ -293,3 +293,48 @@ def test_help_loads_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_explain_one_patient(run, fit_file, patients):
+    found = run("explain", patients, "--fit", fit_file, "--json")
+    assert found.exit_code == 0, found.stderr
+    table = json.loads(found.stdout)
+    assert [row["predictor"] for row in table["known"]] == ["bmi"]
+    moved = sum(row["moved"] for row in table["known"])
+    assert moved == pytest.approx(table["probability"] - table["nothing_known"])
+    words = run("explain", patients, "--fit", fit_file).stdout
+    assert "Body mass index" in words
+    assert "not for treatment decisions" in words
+    beyond = run("explain", patients, "--fit", fit_file, "--row", 3)
+    assert beyond.exit_code == 2
+    assert "--row is 3" in beyond.stderr
+    assert "rows 1 to 2" in beyond.stderr
+
+
+def test_effects_with_their_pictures(run, fit_file, tmp_path):
+    found = run("effects", fit_file, "--output", tmp_path / "effects", "--json")
+    assert found.exit_code == 0, found.stderr
+    table = json.loads(found.stdout)
+    written = pd.read_csv(tmp_path / "effects" / "effects.csv")
+    assert len(table) == len(written)
+    assert table[0]["difference"] == pytest.approx(written["difference"][0])
+    pictures = sorted(path.name for path in (tmp_path / "effects").glob("*.png"))
+    assert len(pictures) == written["predictor"].nunique()
+    assert "Associations, not causes" in run("effects", fit_file).stdout
+
+
+def test_update_by_the_counts_of_a_site(run, fit_file, tmp_path):
+    counts = tmp_path / "counts.csv"
+    counts.write_text(
+        "trial,population,arm,hours,n,responders\nours,unipolar_depression,ketamine,24,15,9\n"
+    )
+    target = tmp_path / "updated.nc"
+    found = run("update", counts, "--fit", fit_file, "--output", target)
+    assert found.exit_code == 0, found.stderr
+    assert "9 of 15" in found.stdout
+    assert "ours" in ketpredict.load(target).fit_.coords["trial"]
+    counts.write_text("trial,population,arm,hours,n,responders\nours,ptsd,ketamine,24,5,9\n")
+    wrong = run("update", counts, "--fit", fit_file, "--output", tmp_path / "none.nc")
+    assert wrong.exit_code == 2
+    assert "responders is 9" in wrong.stderr
+    assert not (tmp_path / "none.nc").exists()

@@ -45,6 +45,9 @@ def patients():
         truth={
             "prognostic_slope": [0.9, 0.0, 0.0],
             "predictive_slope": [0.0] * 3,
+            "population_slope": [[0.0] * 3],
+            "trial_slope": [[0.0] * 3] * 3,
+            "across_slope": [0.0] * 3,
             "population_scale": 0.0,
             "trial_scale": 0.3,
         },

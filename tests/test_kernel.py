@@ -16,7 +16,7 @@ from ketpredict.evidence import load_evidence, make_evidence, select_horizons
 from ketpredict.expansion import expand
 from ketpredict.fitting import SamplerSettings
 from ketpredict.graph import build
-from ketpredict.predictors import load_predictors
+from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.prior_families import Prior
 from ketpredict.resources import models_folder
 from ketpredict.spec import Pooling, load_spec
@@ -236,11 +236,35 @@ def weighted():
     return designed(table.assign(sample_weight=weight), None, EVERY)
 
 
+def categories():
+    """Columns of labels, missing here and there, beside a yes/no predictor and a continuous one."""
+    rng = np.random.default_rng(13)
+    table = patients(rng)[["trial", "population", "participant", "bmi", "female", "response"]]
+    stage = rng.choice(["I", "II", "III"], len(table))
+    missing = rng.random(len(table)) < 0.3
+    for level in ("II", "III"):
+        table[f"stage={level}"] = np.where(missing, np.nan, (stage == level).astype(float))
+    table.loc[rng.random(len(table)) < 0.3, ["female", "bmi"]] = np.nan
+    names = ("bmi", "stage=II", "female", "stage=III")
+    own = {
+        name: dataclasses.replace(
+            Predictor.from_column(name, table[name]), category="stage", level=name[6:]
+        )
+        for name in names
+        if name.startswith("stage")
+    }
+    spec = load_spec("published").with_predictors(names)
+    references = {**REFERENCES, **own}
+    evidence = make_evidence(participants=table, predictors=names, references=references)
+    return encode(spec, select_horizons(evidence, spec.horizons), references)
+
+
 MODELS = sorted(path.stem for path in models_folder().glob("*.toml"))
 DESIGNS = {
     **{name: (lambda name=name: published(name)) for name in MODELS},
     "everything": everything,
     "weights": weighted,
+    "categories": categories,
     "everything, logit": lambda: everything("logit", across=False),
     "missing cells": with_missing_cells,
     "one predictor": one_predictor,

@@ -28,3 +28,16 @@ def test_no_binaries_leave_one_empty_pattern_for_each_row():
 def test_too_many_open_binaries():
     with pytest.raises(kp.DataError, match="11 unknown binary predictors; up to 10"):
         enumerate_patterns(np.full((1, 11), np.nan))
+
+
+def test_one_person_has_one_label():
+    rate = np.array([[np.nan, np.nan, np.nan], [np.nan, 1.0, 0.0], [np.nan, np.nan, 0.0]])
+    row, value = enumerate_patterns(rate, [(0, 2)])
+    assert value[row == 0].tolist() == [
+        [0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0],
+        [0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0],
+    ]  # fmt: skip
+    assert (row == 1).sum() == 2
+    # The people of an arm have several.
+    row, value = enumerate_patterns(rate, [(0, 2)], np.array([False, True, True]))
+    assert (row == 0).sum() == 8

@@ -28,7 +28,7 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("inference", ["nutpie", "pymc", "Slice"])
+@pytest.mark.parametrize("inference", ["nuts", "nutpie", "pymc", "Slice"])
 def test_each_sampler_reaches_the_posterior(model, inference):
     tree = draw(model, inference=inference, **SETTINGS)
     values = tree["posterior"]["probability"].to_numpy()
@@ -46,7 +46,9 @@ def test_the_same_seed_gives_the_same_draws(model):
 
 
 def test_an_unknown_sampler(model):
-    with pytest.raises(kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nutpie"):
+    with pytest.raises(
+        kp.KetpredictError, match=r"inference is 'gibbs'; expected one of nuts, laplace"
+    ):
         draw(model, inference="gibbs", **SETTINGS)
 
 
@@ -104,6 +106,13 @@ def test_a_constant_has_no_diagnostic():
     slope = np.random.default_rng(1).normal(size=(4, 1000, 2))
     slope[..., 0] = 0.0
     assert diagnose(tree_of(slope)).converged
+
+
+def test_chains_that_stand_still_are_a_verdict_and_no_crash():
+    result = diagnose(tree_of(np.full((2, 50, 2), 0.3), divergences=100))
+    assert not result.converged
+    assert result.problems == ("every draw is the same (100 divergent transitions)",)
+    assert (result.rhat, result.ess_bulk, result.bfmi) == (None, None, None)
 
 
 def test_the_verdict_warns_or_raises():

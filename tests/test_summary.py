@@ -57,7 +57,9 @@ def test_prediction_table_holds_what_prediction_says(posterior):
 def test_prediction_table_does_not_depend_on_its_pieces(posterior, monkeypatch):
     rows = encode_rows(posterior, {"bmi": [20.0, np.nan, 35.0, 28.0, np.nan]}, 5)
     whole = prediction_table(posterior, rows)
-    monkeypatch.setattr("ketpredict.summary._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("ketpredict.averages.ROWS", 1)
+    monkeypatch.setattr("ketpredict.averages._ROWS_OF_PIECE", 2)
+    monkeypatch.setattr("ketpredict.patients._CHUNK_VALUES", 1)
     pd.testing.assert_frame_equal(prediction_table(posterior, rows), whole)
 
 

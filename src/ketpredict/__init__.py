@@ -27,10 +27,13 @@ _HOMES = {
     "Simulation": "simulation",
     "SpecificationError": "errors",
     "combine": "evidence",
+    "leave_one_trial_out": "leave_out",
     "load": "classifier",
     "load_evidence": "evidence",
     "load_spec": "spec",
     "make_evidence": "evidence",
+    "predict_file": "streaming",
+    "predict_frame": "cluster",
     "response_probability": "light",
     "simulate": "simulation",
 }

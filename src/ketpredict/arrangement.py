@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ketpredict.categories import exclusive_places
 from ketpredict.design import Design
 from ketpredict.patterns import enumerate_patterns
 
@@ -131,7 +132,8 @@ def _open(
 ) -> dict[str, np.ndarray]:
     """Return patients with an unknown binary, and their patterns, centred."""
     units, binary = design.units, design.binary_idx
-    owner, pattern = enumerate_patterns(units.value[rows][:, binary])
+    exclusive = exclusive_places(design.predictors)
+    owner, pattern = enumerate_patterns(units.value[rows][:, binary], exclusive)
     return {
         "open_setting": setting_idx[rows],
         "open_cluster": cluster_idx[rows],
@@ -219,7 +221,8 @@ def _persons(design: Design, subset_idx: np.ndarray, centre: np.ndarray) -> dict
     """Return people with an unknown binary, who are averaged over patterns."""
     people, binary = design.people, design.binary_idx
     rows = np.flatnonzero(np.isnan(people.value[:, binary]).any(axis=1))
-    owner, pattern = enumerate_patterns(people.value[rows][:, binary])
+    exclusive = exclusive_places(design.predictors)
+    owner, pattern = enumerate_patterns(people.value[rows][:, binary], exclusive)
     return {
         "person_law": people.law_idx[rows],
         "person_subset": subset_idx[rows],

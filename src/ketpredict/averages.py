@@ -16,23 +16,21 @@ means by :math:`\kappa`, the mean of the normal part by :math:`E A - \kappa'E X`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.special import ndtr
 
-from ketpredict.marginal import normal_average, product_average
+from ketpredict.blocks import ROWS, Average, Blocks, Products
 from ketpredict.patients import (
     Rows,
     Setting,
-    affine,
     alike,
     entering_values,
     fold,
+    intercept_classes,
     intercepts,
-    mixture,
-    pieces,
     setting_of,
 )
 from ketpredict.predictor_law import (
@@ -41,70 +39,82 @@ from ketpredict.predictor_law import (
     pattern_evidence,
     pattern_shift,
 )
+from ketpredict.workers import work_off
 
+_ROWS_OF_PIECE = 8 * ROWS
 _SMALL = 1e-300
 # Keeps the square root of a covariance of no spread invertible; far below what it adds to.
 _RIDGE = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
-class _Products:
-    """Uncertain slopes times uncertain predictors, rotated to be independent.
+class Moved:
+    """One predictor of everybody changed, all else of them as it is.
 
     Parameters
     ----------
-    slope, slope_variance : ndarray of shape (draw, product)
-    constant : ndarray of shape (draw, pattern, product)
-    coefficient : ndarray of shape (draw, product, observed)
-        The predictors' means are affine in the known values.
+    predictor : int
+        Its position among the predictors.
+    amount : float
+        Added to a continuous one, reference scale; the 0 or 1 that a binary one is set to. Of a
+        column of labels everybody is set to the label if 1, to the reference if 0.
     """
 
-    slope: np.ndarray
-    slope_variance: np.ndarray
-    constant: np.ndarray
-    coefficient: np.ndarray
+    predictor: int
+    amount: float
 
 
-@dataclasses.dataclass(frozen=True)
-class _Average:
-    """What rows that are alike share: everything of their average but the values they know.
+def average_probability(
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    cores: int | None = None,
+    moved: Moved | None = None,
+) -> None:
+    """Work out the probabilities of rows, whatever is unseen averaged over.
 
     Parameters
     ----------
-    coefficient, constant : ndarray of shape (draw, observed), (draw, pattern)
-        Of the mean of the linear predictor's normal part.
-    variance : ndarray of shape (draw, pattern)
-    known_slope_variance : ndarray of shape (draw, observed)
-        Variance of the slopes of values that are known: it counts by their square.
-    origin : ndarray of shape (draw, observed)
-        What known values enter from: the trial's mean of assay-dependent ones, else 0.
-    weight, weight_coefficient : ndarray of shape (draw, pattern), (draw, pattern, observed)
-        Log weights of the patterns.
-    atom, atom_weight : ndarray of shape (draw, pattern, atom)
-        Effect of the unseen trial's rates; one atom where there is none.
-    products : _Products or None
+    take : callable
+        Is given the index of a few rows and their (row, draw) probabilities; called from several
+        threads, for different rows.
+    cores : int, optional
+        All that the process may use by default.
+    moved : Moved, optional
+        For rows of which no predictor is known.
     """
-
-    coefficient: np.ndarray
-    constant: np.ndarray
-    variance: np.ndarray
-    known_slope_variance: np.ndarray
-    origin: np.ndarray
-    weight: np.ndarray
-    weight_coefficient: np.ndarray
-    atom: np.ndarray
-    atom_weight: np.ndarray
-    products: _Products | None
+    work_off(_pieces(draws, rows, take, moved), cores)
 
 
-def average_probability(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows' index and their (draw, row) probabilities, whatever is unseen averaged over."""
+def _pieces(
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    moved: Moved | None,
+) -> Iterator[Callable[[], None]]:
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
-        average = _average(draws, setting)
-        for piece in pieces(len(part), len(draws) * len(setting.values)):
-            some = part.take(np.arange(len(part))[piece])
-            yield index[piece], _probability(draws, setting, average, some)
+        blocks = Blocks(average_of(draws, setting, moved), draws.components)
+        values = entering_values(draws, setting, part)
+        for of_class in intercept_classes(part):
+            one = part.take(of_class[:1])
+            for start in range(0, len(of_class), _ROWS_OF_PIECE):
+                some = of_class[start : start + _ROWS_OF_PIECE]
+                yield functools.partial(_piece, draws, one, blocks, values[some], index[some], take)
+
+
+def _piece(
+    draws: Draws,
+    one: Rows,
+    blocks: Blocks,
+    values: np.ndarray,
+    index: np.ndarray,
+    take: Callable[[np.ndarray, np.ndarray], None],
+) -> None:
+    here = blocks.at(intercepts(draws, one)[:, 0])
+    for start in range(0, len(index), ROWS):
+        some = slice(start, start + ROWS)
+        take(index[some], here.probability(values[some]))
 
 
 def pattern_weights(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +137,29 @@ def pattern_weights(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndar
     return constant, coefficient
 
 
-def _average(draws: Draws, setting: Setting) -> _Average:
-    law, values = setting.law, setting.values
-    shift = pattern_shift(draws, values)
+def _entering(draws: Draws, setting: Setting, moved: Moved | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the binaries and the shifts of the continuous ones as the linear predictor has them.
+
+    Returns
+    -------
+    values : ndarray of shape (pattern, binary)
+    shift : ndarray of shape (draw, pattern, continuous)
+    """
+    values, shift = setting.values, pattern_shift(draws, setting.values)
+    if moved is None:
+        return values, shift
+    column = draws.predictors[moved.predictor].category
+    if column:
+        others = [draws.predictors[k].category == column for k in draws.binary]
+        values = np.where(others, 0.0, values)
+    values = np.where(draws.binary == moved.predictor, moved.amount, values)
+    return values, shift + np.where(draws.continuous == moved.predictor, moved.amount, 0.0)
+
+
+def average_of(draws: Draws, setting: Setting, moved: Moved | None = None) -> Average:
+    """Return what rows that are alike share of their average."""
+    law = setting.law
+    values, shift = _entering(draws, setting, moved)
     across = draws.parameters["across_slope"]
     binary, continuous = draws.binary, draws.continuous
     # Continuous trial means: their mean given the known values, and their variance.
@@ -143,10 +173,10 @@ def _average(draws: Draws, setting: Setting) -> _Average:
     with_means = np.einsum("dk,dku->du", of_means, law.mean_cross)
     uncertain = continuous[law.uncertain]
     if setting.slope_variance[:, uncertain].any():
-        products, moved = _products(draws, setting, with_means)
-        coefficient = coefficient - np.einsum("du,duo->do", moved, products.coefficient)
-        constant = constant - np.einsum("du,dpu->dp", moved, products.constant)
-        variance = variance - (moved**2).sum(axis=1)
+        products, carried = _products(draws, setting, shift, with_means)
+        coefficient = coefficient - np.einsum("du,duo->do", carried, products.coefficient)
+        constant = constant - np.einsum("du,dpu->dp", carried, products.constant)
+        variance = variance - (carried**2).sum(axis=1)
         slope = slope.copy()
         slope[:, uncertain] = 0.0
     folded = fold(draws, law, slope, values, shift)
@@ -158,7 +188,7 @@ def _average(draws: Draws, setting: Setting) -> _Average:
     place = continuous[law.observed]
     atom, atom_weight = _rate_effect(draws, setting)
     weight, weight_coefficient = pattern_weights(draws, setting)
-    return _Average(
+    return Average(
         coefficient=coefficient + folded.coefficient,
         constant=constant,
         variance=variance[:, None] + of_patterns,
@@ -173,12 +203,14 @@ def _average(draws: Draws, setting: Setting) -> _Average:
 
 
 def _products(
-    draws: Draws, setting: Setting, with_means: np.ndarray
-) -> tuple[_Products, np.ndarray]:
+    draws: Draws, setting: Setting, shift: np.ndarray, with_means: np.ndarray
+) -> tuple[Products, np.ndarray]:
     """Return independent products, and the covariance of their predictors with trial means' effect.
 
     Parameters
     ----------
+    shift : ndarray of shape (draw, pattern, continuous)
+        Of the continuous predictors by pattern.
     with_means : ndarray of shape (draw, uncertain)
         Covariance of the uncertain predictors with the effect of the trial's means.
     """
@@ -192,11 +224,10 @@ def _products(
     whiten = rotation @ np.linalg.inv(root)
     moved = np.einsum("duv,dv->du", whiten, with_means)
     comparable = ~draws.assay_dependent[law.uncertain]
-    shift = pattern_shift(draws, setting.values)
     at = setting.location[:, None, law.observed] + shift[..., law.observed]
     constant = setting.location[:, None, law.uncertain] * comparable + shift[..., law.uncertain]
     constant = constant - np.einsum("duo,dpo->dpu", law.gain, at)
-    products = _Products(
+    products = Products(
         slope=np.einsum("duv,dv->du", rotation @ turned, setting.slope[:, uncertain]) + moved,
         slope_variance=np.maximum(variance, 0.0),
         constant=np.einsum("duv,dpv->dpu", whiten, constant),
@@ -213,42 +244,3 @@ def _rate_effect(draws: Draws, setting: Setting) -> tuple[np.ndarray, np.ndarray
     shape = (len(draws), len(setting.values), 1)
     known = (rates.across * (ndtr(rates.location) - rates.centre)).sum(axis=1)
     return np.broadcast_to(known[:, None, None], shape), np.ones(shape)
-
-
-def _probability(draws: Draws, setting: Setting, average: _Average, rows: Rows) -> np.ndarray:
-    """Return (draw, row) probabilities of rows alike."""
-    known = entering_values(draws, setting, rows)
-    linear = intercepts(draws, rows) + affine(average.coefficient, known)
-    spread: Any = 0.0
-    for k in range(known.shape[1]):
-        if average.known_slope_variance[:, k].any():
-            distance = known[None, :, k] - average.origin[:, k, None]
-            spread = spread + average.known_slope_variance[:, k, None] * distance**2
-    products = average.products
-    if products is not None:
-        moved = [affine(one, known) for one in np.moveaxis(products.coefficient, 1, 0)]
-    weights, probabilities = [], []
-    for p in range(len(setting.values)):
-        mean, variance = linear + average.constant[:, p, None], average.variance[:, p, None]
-        atoms = average.atom[:, p], average.atom_weight[:, p]
-        if products is None:
-            probability: Any = 0.0
-            for atom, weight in zip(*(one.T[..., None] for one in atoms), strict=True):
-                here = normal_average(mean + atom, variance + spread, draws.components)
-                probability = probability + weight * here
-        else:
-            terms = [
-                (
-                    products.slope[:, j, None],
-                    products.slope_variance[:, j, None],
-                    products.constant[:, p, j, None] + moved[j],
-                    1.0,
-                )
-                for j in range(len(moved))
-            ]
-            probability = product_average(
-                mean, variance, terms, draws.components, further=spread, atoms=atoms
-            )
-        probabilities.append(probability)
-        weights.append(average.weight[:, p, None] + affine(average.weight_coefficient[:, p], known))
-    return mixture(weights, probabilities)

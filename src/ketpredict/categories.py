@@ -57,6 +57,27 @@ def category_levels(predictors: Iterable[Predictor]) -> dict[str, tuple[str, ...
     return levels
 
 
+def exclusive_places(predictors: Iterable[Predictor]) -> tuple[tuple[int, ...], ...]:
+    """Return the labels of each column, as positions among the binary predictors.
+
+    One person has one label, so that at most one of them is 1.
+    """
+    places: dict[str, list[int]] = {}
+    binary = [predictor for predictor in predictors if predictor.kind == "binary"]
+    for place, predictor in enumerate(binary):
+        if predictor.category:
+            places.setdefault(predictor.category, []).append(place)
+    return tuple(tuple(together) for together in places.values() if len(together) > 1)
+
+
+def of_one_column(predictors: Sequence[Predictor]) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of the predictors, those that are labels of one column together."""
+    columns: dict[str, list[int]] = {}
+    for place, predictor in enumerate(predictors):
+        columns.setdefault(predictor.category or f"{place}", []).append(place)
+    return tuple(tuple(together) for together in columns.values())
+
+
 def category_fields(levels: Mapping[str, Sequence[str]]) -> list[Field]:
     """Return what columns of labels must hold."""
 

@@ -105,7 +105,10 @@ def show(value: Any) -> str:
 
 
 def tell(
-    name: str, problems: Sequence[Problem], labels: Callable[[int], Mapping[str, str]]
+    name: str,
+    problems: Sequence[Problem],
+    labels: Callable[[int], Mapping[str, str]],
+    first_row: int = 0,
 ) -> DataError:
     """Return the error that lists the problems of a table, those of the whole table first.
 
@@ -116,9 +119,11 @@ def tell(
     problems : sequence of Problem
     labels : callable
         Returns what identifies a row, as ``{"trial": "'T07'"}``.
+    first_row : int
+        Where the rows begin in the table that the message speaks of.
     """
     ordered = sorted(problems, key=lambda problem: -1 if problem.row is None else problem.row)
-    lines = [_line(problem, labels) for problem in ordered[:MOST_TOLD]]
+    lines = [_line(problem, labels, first_row) for problem in ordered[:MOST_TOLD]]
     if len(ordered) == 1:
         return DataError(f"Table '{name}', {lines[0]}")
     if len(ordered) > MOST_TOLD:
@@ -127,8 +132,9 @@ def tell(
     return DataError(f"Table '{name}' has {len(ordered)} problems:\n{listing}")
 
 
-def _line(problem: Problem, labels: Callable[[int], Mapping[str, str]]) -> str:
+def _line(problem: Problem, labels: Callable[[int], Mapping[str, str]], first_row: int) -> str:
     if problem.row is None:
         return problem.text
     where = ", ".join(f"{key} {value}" for key, value in labels(problem.row).items())
-    return f"row {problem.row + 1}{f' ({where})' if where else ''}: {problem.text}"
+    row = problem.row + 1 + first_row
+    return f"row {row}{f' ({where})' if where else ''}: {problem.text}"

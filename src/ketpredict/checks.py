@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ketpredict.calibration import Calibration, calibration
-from ketpredict.diagnostics import BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
+from ketpredict.diagnostics import APPROXIMATIONS, BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
 from ketpredict.discrepancies import (
     family_of_statistics,
     family_p_value,
@@ -25,6 +25,7 @@ from ketpredict.discrepancies import (
     statistic_draws,
     statistics_table,
 )
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import GOOD_K, LeaveOneOut, leave_one_out
 from ketpredict.posterior import Posterior
 from ketpredict.predictor_checks import predictor_table
@@ -145,21 +146,44 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
 def convergence_table(posterior: Posterior) -> pd.DataFrame:
     """Return the worst value of each convergence measure beside its limit.
 
+    For an approximation: Pareto k and the number of effective draws.
+
     Returns
     -------
     DataFrame
         ``measure``, ``worst``, ``limit`` (in words) and ``holds``.
     """
     found = posterior.facts["diagnostics"]
-    bfmi = np.inf if found["bfmi"] is None else found["bfmi"]
+    columns = ["measure", "worst", "limit", "holds"]
+    if found.get("method") in APPROXIMATIONS:
+        k = np.inf if found["pareto_k"] is None else found["pareto_k"]
+        worth = found["effective_draws"]
+        rows = [
+            ("Pareto k", k, f"at most {PARETO_LIMIT}", k <= PARETO_LIMIT),
+            ("effective draws", worth, f"at least {ESS_LIMIT:g}", worth >= ESS_LIMIT),
+        ]
+        return pd.DataFrame(rows, columns=columns)
+    # Chains that stand still have no R-hat and no effective draw; some samplers have no energy.
+    absent = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0, "bfmi": np.inf}
+    worst = {
+        name: otherwise if found[name] is None else found[name]
+        for name, otherwise in absent.items()
+    }
     rows = [
-        ("R-hat", found["rhat"], f"at most {RHAT_LIMIT}", found["rhat"] <= RHAT_LIMIT),
-        ("bulk ESS", found["ess_bulk"], f"at least {ESS_LIMIT:g}", found["ess_bulk"] >= ESS_LIMIT),
-        ("tail ESS", found["ess_tail"], f"at least {ESS_LIMIT:g}", found["ess_tail"] >= ESS_LIMIT),
+        ("R-hat", worst["rhat"], f"at most {RHAT_LIMIT}", worst["rhat"] <= RHAT_LIMIT),
+        *(
+            (
+                f"{kind} ESS",
+                worst[f"ess_{kind}"],
+                f"at least {ESS_LIMIT:g}",
+                worst[f"ess_{kind}"] >= ESS_LIMIT,
+            )
+            for kind in ("bulk", "tail")
+        ),
         ("divergent transitions", found["divergences"], "0", found["divergences"] == 0),
-        ("E-BFMI", bfmi, f"at least {BFMI_LIMIT}", bfmi >= BFMI_LIMIT),
+        ("E-BFMI", worst["bfmi"], f"at least {BFMI_LIMIT}", worst["bfmi"] >= BFMI_LIMIT),
     ]
-    return pd.DataFrame(rows, columns=["measure", "worst", "limit", "holds"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def predictive_table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,15 +10,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
-from ketpredict.diagnostics import report_convergence
-from ketpredict.errors import EvidenceWarning, KetpredictError
-from ketpredict.extrapolation import warn_extrapolation
-from ketpredict.feature_columns import BY_NAME, read_same_columns
-from ketpredict.patient_columns import read_patients
+from ketpredict.errors import KetpredictError
+from ketpredict.feature_columns import BY_NAME
+from ketpredict.fitted_response import FittedResponse
 from ketpredict.posterior import Posterior, load_posterior
-from ketpredict.predict import interval, response_draws
 from ketpredict.published import PUBLISHED, load_fit
-from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import ModelSpec
 
 # What only a fit needs is imported there: a loaded fit predicts without PyMC, nutpie and pandera.
@@ -27,10 +22,8 @@ if TYPE_CHECKING:
     from ketpredict.evidence import Evidence
     from ketpredict.fitting import SamplerSettings
 
-_LABELS = ("trial", "population", "arm")
 
-
-class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
+class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator):
     """Posterior probability of antidepressant response to ketamine, for one patient at a time.
 
     For research; not for treatment decisions.
@@ -50,8 +43,10 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         Which of the two labels of ``y`` is response. 0 and 1, False and True, no and yes say it
         themselves; of any other two the larger is taken, with a warning.
     inference : str
-        ``"nutpie"``, another NUTS library (``"pymc"``, ``"numpyro"``, ``"blackjax"``) or a PyMC
-        step method such as ``"Slice"``.
+        ``"nuts"`` (nutpie on the compiled likelihood), ``"laplace"`` or ``"pathfinder"``
+        (approximations that say themselves how bad they are; see ``docs/approximations.md``),
+        another NUTS library (``"pymc"``, ``"numpyro"``, ``"blackjax"``) or a PyMC step method
+        such as ``"Slice"``.
     draws, tune, chains : int
         Kept draws and tuning steps of each chain, and number of chains.
     cores : int, optional
@@ -89,7 +84,7 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         population: str = "population",
         arm: str = "arm",
         response_label: Any = None,
-        inference: str = "nutpie",
+        inference: str = "nuts",
         draws: int = 1500,
         tune: int = 1500,
         chains: int = 4,
@@ -156,73 +151,29 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         inputs, reading = training_inputs(self, X, y, sample_weight)
         design, used = prepare(inputs.spec, inputs.evidence, inputs.references)
         announce(used.messages)
-        self.fit_ = fit(design, used, settings, strict=self.strict)
-        self.fit_.facts.update({"estimator": self._described(), **reading})
-        self._set_labels()
+        posterior = fit(design, used, settings, strict=self.strict)
+        posterior.facts.update({"estimator": self._described(), **reading})
+        self._set_fit(posterior)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return posterior mean probabilities of both labels, in the order of ``classes_``.
-
-        Returns
-        -------
-        ndarray of shape (n_patients, 2)
-            Averaged over posterior draws and, for an unseen trial, over trials. With labels 0 and 1
-            the second column is the probability of response.
-        """
-        rows = self.encode(X)
-        probability = response_draws(self.fit_, rows).mean(axis=0)
-        both = np.column_stack([1.0 - probability, probability])
-        return both if self.classes_[1] == self.response_ else both[:, ::-1]
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the label of response where its posterior mean probability is above one half."""
-        rows = self.encode(X)
-        responds = response_draws(self.fit_, rows).mean(axis=0) > 0.5
-        return np.where(responds == (self.classes_[1] == self.response_), *self.classes_[::-1])
-
-    def predict_interval(self, X: Any, prob: float = 0.9, kind: str = "trial") -> np.ndarray:
-        """Return equal-tailed intervals of the probability of response.
+    def update(self, counts: Any, seed: int = 0) -> KetamineResponseClassifier:
+        """Return the fit with one new trial known by its counts, without a refit.
 
         Parameters
         ----------
-        prob : float
-        kind : {"trial", "average"}
-            ``"trial"``: of the probability in the one trial that the patient is in; for an unseen
-            trial it includes the variation between trials. ``"average"``: of the probability
-            averaged over trials, that is, parameter uncertainty only. In a trial that the fit
-            knows the two are the same.
+        counts : table or mapping
+            One row for each arm of the trial, as published arms are given: ``trial``,
+            ``population``, ``arm``, ``hours``, ``n``, ``responders``.
 
         Returns
         -------
-        ndarray of shape (n_patients, 2)
+        KetamineResponseClassifier
+            A new one; this one stays as it is. See :func:`ketpredict.updating.update`.
         """
-        rows = self.encode(X)
-        return interval(self.fit_, rows, prob, kind)
-
-    def predict_settings(self, X: Any) -> np.ndarray:
-        """Return what each prediction assumes: a known trial, a new one, a new population."""
-        return self.encode(X).settings()
-
-    @property
-    def posterior_(self) -> Any:
-        """The fit as an ArviZ DataTree with named dimensions."""
         check_is_fitted(self, "fit_")
-        return self.fit_.to_datatree()
+        from ketpredict.updating import update
 
-    @property
-    def model_(self) -> Any:
-        """The fit's PyMC model, built when asked for."""
-        check_is_fitted(self, "fit_")
-        from ketpredict.graph import build
-        from ketpredict.stored_design import design_of
-
-        return build(design_of(self.fit_))
-
-    def save(self, path: str | Path) -> Path:
-        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`."""
-        check_is_fitted(self, "fit_")
-        return self.fit_.save(path)
+        return self.from_posterior(update(self.fit_, counts, seed=seed, strict=self.strict))
 
     @classmethod
     def from_posterior(cls, posterior: Posterior) -> KetamineResponseClassifier:
@@ -230,13 +181,12 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
         known = cls().get_params()
         described = {k: v for k, v in posterior.facts["estimator"].items() if k in known}
         classifier = cls(**{"model": posterior.spec, **described})
-        classifier.fit_ = posterior
+        classifier._set_fit(posterior)
         columns = posterior.facts.get("columns", BY_NAME)
         if columns["count"]:
             classifier.n_features_in_ = columns["count"]
         if columns["names"]:
             classifier.feature_names_in_ = np.array(columns["names"], dtype=object)
-        classifier._set_labels()
         return classifier
 
     def __sklearn_tags__(self) -> Any:
@@ -288,36 +238,6 @@ class KetamineResponseClassifier(ClassifierMixin, BaseEstimator):
             seed=seed,
             progressbar=self.progressbar,
         )
-
-    def _column_names(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in _LABELS}
-
-    def encode(self, X: Any) -> Rows:
-        """Return rows ready for :mod:`ketpredict.predict`, checked.
-
-        Warns
-        -----
-        ConvergenceWarning
-            The fit did not converge (an error if ``strict=True``).
-        ExtrapolationWarning
-            Rows lie beyond the evidence.
-        """
-        check_is_fitted(self, "fit_")
-        report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
-        references = {predictor.name: predictor for predictor in self.fit_.predictors}
-        by_name = self.fit_.facts.get("columns", BY_NAME)["by_name"]
-        table = X if by_name else read_same_columns(self, X)
-        patients = read_patients(table, references, self._column_names())
-        if patients.left_alone:
-            warnings.warn(patients.left_alone_words(), EvidenceWarning, stacklevel=3)
-        rows = encode_rows(self.fit_, patients.columns, patients.n_rows)
-        warn_extrapolation(self.fit_, rows)
-        return rows
-
-    def _set_labels(self) -> None:
-        labels = self.fit_.facts.get("labels", {"classes": [0, 1], "response": 1})
-        self.classes_ = np.array(labels["classes"])
-        self.response_ = labels["response"]
 
 
 def load(path: str | Path = PUBLISHED) -> KetamineResponseClassifier:

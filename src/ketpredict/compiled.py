@@ -97,6 +97,11 @@ class CompiledDensity:
     design: Design
     model: _Model
 
+    @property
+    def start(self) -> np.ndarray:
+        """The centre of the prior as an unconstrained point."""
+        return self.model.start
+
     def log_density(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log density and gradient at an unconstrained point."""
         point = np.ascontiguousarray(point, dtype=float)
@@ -145,7 +150,6 @@ def draw_compiled(
         Groups ``posterior``, with the variables and dimensions of the graph's posterior but for
         the standard normals behind its effects, and ``sample_stats``.
     """
-    design, layout = density.design, density.model.layout
     tree = sample(
         density.model,
         draws=draws,
@@ -158,8 +162,22 @@ def draw_compiled(
         save_warmup=False,
     )
     points = tree["posterior"][_POINT].to_numpy()
+    return posterior_tree(density, points, tree["sample_stats"].to_dataset())
+
+
+def posterior_tree(
+    density: CompiledDensity, points: np.ndarray, sample_stats: xr.Dataset
+) -> xr.DataTree:
+    """Return unconstrained points (chain, draw, place) as named parameters, with their statistics.
+
+    Returns
+    -------
+    DataTree
+        As :func:`draw_compiled` has it.
+    """
+    design = density.design
     dims, coords = parameter_dims(design)
-    parameters = expand(design, layout, points)
+    parameters = expand(design, density.model.layout, points)
     posterior = xr.Dataset(
         {name: (("chain", "draw", *dims[name]), values) for name, values in parameters.items()},
         coords={
@@ -168,9 +186,7 @@ def draw_compiled(
             if any(dim in dims[name] for name in parameters)
         },
     )
-    return xr.DataTree.from_dict(
-        {"posterior": posterior, "sample_stats": tree["sample_stats"].to_dataset()}
-    )
+    return xr.DataTree.from_dict({"posterior": posterior, "sample_stats": sample_stats})
 
 
 def _centre(design: Design, layout: Layout) -> np.ndarray:

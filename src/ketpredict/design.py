@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
-from ketpredict.evidence import Evidence
+from ketpredict.evidence import Evidence, load_arm_classes
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns
@@ -233,7 +234,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         raise DataError("There is nothing to fit: no patient with an outcome and no arm.")
     rows = pd.concat(frames, ignore_index=True)
     classes = evidence.arm_classes
-    arm_names = _arm_order(set(rows["arm"]) | {REFERENCE_ARM})
+    arm_names = _arm_order(set(rows["arm"]), evidence)
     labels = {
         "population": tuple(sorted(set(rows["population"]))),
         "trial": tuple(sorted(set(rows["trial"]) | set(people["trial"]))),
@@ -247,15 +248,20 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     law_trial = np.array([labels["trial"].index(trial_of[law]) for law in labels["law"]])
     arm_class = tuple(str(classes.loc[name, "arm_class"]) for name in arm_names)
     repeated = tuple(bool(classes.loc[name, "repeated"]) for name in arm_names)
-    units = _units(rows, predictors, labels, arm_class, repeated, spec)
+    units = encode_units(rows, predictors, labels, arm_class, repeated, spec)
     persons = _people(people, predictors, labels)
     every_law = np.concatenate([units.law_idx, persons.law_idx])
     every_value = np.concatenate([units.value, persons.value])
     told = ~np.isnan(every_value) | ~np.isnan(np.concatenate([units.sd, persons.value]))
     cells = find_cells(law_trial, predictors, every_law, told)
     binary = _positions(predictors, "binary")
-    pattern_unit, pattern_value = enumerate_patterns(units.value[:, binary])
-    people_pattern_row, people_pattern_value = enumerate_patterns(persons.value[:, binary])
+    exclusive = exclusive_places(predictors)
+    pattern_unit, pattern_value = enumerate_patterns(
+        units.value[:, binary], exclusive, units.is_arm == 0
+    )
+    people_pattern_row, people_pattern_value = enumerate_patterns(
+        persons.value[:, binary], exclusive
+    )
     effects, effect_labels, effect_groups, fates = encode_effects(
         spec, evidence.associations, predictors, labels["population"], evidence.participants
     )
@@ -292,40 +298,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
     )
 
 
-def _positions(predictors: Sequence[Predictor], kind: str) -> np.ndarray:
-    return np.array([i for i, p in enumerate(predictors) if p.kind == kind], dtype=int)
-
-
-def _arm_order(names: set[str]) -> tuple[str, ...]:
-    return (REFERENCE_ARM, *sorted(names - {REFERENCE_ARM}))
-
-
-def _positions_of(column: pd.Series, levels: Sequence[str]) -> np.ndarray:
-    place = {label: i for i, label in enumerate(levels)}
-    return column.map(place).fillna(0).to_numpy(int)
-
-
-def _matrix(rows: pd.DataFrame, predictors: Sequence[Predictor], what: str) -> np.ndarray:
-    """Return ``what:NAME`` of every predictor, (row, predictor); NaN where there is none."""
-    matrix = np.full((len(rows), len(predictors)), np.nan)
-    for k, predictor in enumerate(predictors):
-        if f"{what}:{predictor.name}" in rows:
-            matrix[:, k] = rows[f"{what}:{predictor.name}"].to_numpy(float)
-    return matrix
-
-
-def _people(
-    rows: pd.DataFrame, predictors: Sequence[Predictor], labels: Mapping[str, tuple[str, ...]]
-) -> People:
-    return People(
-        law_idx=_positions_of(rows["law"], labels["law"]),
-        trial_idx=_positions_of(rows["trial"], labels["trial"]),
-        value=_matrix(rows, predictors, "value"),
-        weight=rows["weight"].to_numpy(float),
-    )
-
-
-def _units(
+def encode_units(
     rows: pd.DataFrame,
     predictors: Sequence[Predictor],
     labels: Mapping[str, tuple[str, ...]],
@@ -333,6 +306,15 @@ def _units(
     repeated: Sequence[bool],
     spec: ModelSpec,
 ) -> Units:
+    """Return labelled rows as units.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From :mod:`ketpredict.design_rows`.
+    labels : mapping of str to tuple of str
+        Levels of ``population``, ``trial``, ``law``, ``arm`` and ``scale``.
+    """
     index = {name: _positions_of(rows[name], levels) for name, levels in labels.items()}
     active = np.array([c == "active" for c in arm_class], dtype=float)[index["arm"]]
     course = np.array(repeated, dtype=float)[index["arm"]]
@@ -357,4 +339,47 @@ def _units(
         hours=rows["hours"].to_numpy(float),
         threshold=threshold,
         is_arm=(rows["kind"] == "arm").to_numpy(float),
+    )
+
+
+def _positions(predictors: Sequence[Predictor], kind: str) -> np.ndarray:
+    return np.array([i for i, p in enumerate(predictors) if p.kind == kind], dtype=int)
+
+
+def _arm_order(names: set[str], evidence: Evidence) -> tuple[str, ...]:
+    """Return the arms, that which the others are compared with first.
+
+    Ketamine, where the package knows any of the arms or published effects enter. In data of another
+    field the first active arm by name, or the first arm where none is active: the intercept must
+    be that of an arm that somebody was in.
+    """
+    reference = REFERENCE_ARM
+    if not names & set(load_arm_classes().index) and not len(evidence.associations):
+        active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+        reference = min(active or names)
+    return (reference, *sorted(names - {reference}))
+
+
+def _positions_of(column: pd.Series, levels: Sequence[str]) -> np.ndarray:
+    place = {label: i for i, label in enumerate(levels)}
+    return column.map(place).fillna(0).to_numpy(int)
+
+
+def _matrix(rows: pd.DataFrame, predictors: Sequence[Predictor], what: str) -> np.ndarray:
+    """Return ``what:NAME`` of every predictor, (row, predictor); NaN where there is none."""
+    matrix = np.full((len(rows), len(predictors)), np.nan)
+    for k, predictor in enumerate(predictors):
+        if f"{what}:{predictor.name}" in rows:
+            matrix[:, k] = rows[f"{what}:{predictor.name}"].to_numpy(float)
+    return matrix
+
+
+def _people(
+    rows: pd.DataFrame, predictors: Sequence[Predictor], labels: Mapping[str, tuple[str, ...]]
+) -> People:
+    return People(
+        law_idx=_positions_of(rows["law"], labels["law"]),
+        trial_idx=_positions_of(rows["trial"], labels["trial"]),
+        value=_matrix(rows, predictors, "value"),
+        weight=rows["weight"].to_numpy(float),
     )

@@ -16,7 +16,7 @@ from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
 from ketpredict.prior_families import SLOPE_PARTS
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
+from ketpredict.spec import CURVES, STUDY_TERMS
 
 
 def expand(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -86,7 +86,7 @@ def _expanded_arms(design: Design, layout: Layout, points: np.ndarray) -> dict[s
     location = np.array([prior.values[0] for prior in priors])
     spread = np.array([0.0 if prior.kind == "fixed" else prior.values[1] for prior in priors])
     mean = location + spread * points[..., first : first + len(classes)]
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    others = list(range(1, len(design.arms)))
     own_class = [classes.index(design.arm_class[i]) for i in others]
     first = layout.start["arm_effect_raw"]
     deviation = points[..., first : first + len(others)]

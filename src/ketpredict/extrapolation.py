@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ketpredict.errors import ExtrapolationWarning
+from ketpredict.patients import groups_of
 from ketpredict.posterior import Posterior
 from ketpredict.rows import Rows
 
 _OUTCOME = ("population_idx", "arm_idx", "threshold_shift", "scale_idx", "horizon_basis")
+EXAMPLES = 3
+"""How many notes a warning repeats."""
 
 
 def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
@@ -32,8 +35,9 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
         limits = posterior.facts["ranges"][predictor.name]
         known = np.flatnonzero(~np.isnan(rows.value[:, k]))
         if limits["trials"] == 0:
+            note = f"{predictor.name}: {_unreported(posterior, predictor.name)}"
             for row in known:
-                notes[row].append(f"{predictor.name}: {_unreported(posterior, predictor.name)}")
+                notes[row].append(note)
         elif limits["low"] is not None:
             values = predictor.from_scale(rows.value[known, k])
             outside = (values < limits["low"]) | (values > limits["high"])
@@ -50,9 +54,14 @@ def _reported_as_asked(posterior: Posterior, rows: Rows) -> np.ndarray:
     units = posterior.groups.get("constant_data", {})
     if not set(_OUTCOME) <= set(units):
         return np.zeros(len(rows), dtype=bool)
-    asked = _outcome_keys({name: getattr(rows, name) for name in _OUTCOME})
+    asked = {name: getattr(rows, name) for name in _OUTCOME}
     held = set(_outcome_keys(units))
-    return np.array([key in held for key in asked], dtype=bool)
+    found = np.zeros(len(rows), dtype=bool)
+    keys = [asked[name] for name in _OUTCOME[:-1]]
+    for index in groups_of([*keys, *rows.horizon_basis.T], len(rows)):
+        one = {name: values[index[:1]] for name, values in asked.items()}
+        found[index] = _outcome_keys(one)[0] in held
+    return found
 
 
 def _outcome_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[float, ...]]:
@@ -69,14 +78,19 @@ def warn_extrapolation(posterior: Posterior, rows: Rows, *, stacklevel: int = 4)
     """Warn where rows lie beyond the evidence, and return the note of each row."""
     notes = extrapolation_notes(posterior, rows)
     concerned = [note for note in notes if note]
+    warn_of_notes(concerned[:EXAMPLES], len(concerned), len(notes), stacklevel=stacklevel + 1)
+    return notes
+
+
+def warn_of_notes(examples: Sequence[str], concerned: int, count: int, *, stacklevel: int) -> None:
+    """Warn that some rows lie beyond the evidence, if any does, with the notes of the first."""
     if concerned:
-        examples = "; ".join(dict.fromkeys(concerned[:3]))
         warnings.warn(
-            f"{len(concerned)} of {len(notes)} rows are extrapolations: {examples}.",
+            f"{concerned} of {count} rows are extrapolations: "
+            f"{'; '.join(dict.fromkeys(examples))}.",
             ExtrapolationWarning,
             stacklevel=stacklevel,
         )
-    return notes
 
 
 def _unreported(posterior: Posterior, predictor: str) -> str:

@@ -129,7 +129,8 @@ def _of_this_field(names: Sequence[str], own: Evidence, published: Evidence) -> 
     of_field = set(load_predictors()) - OF_ANY_FIELD
     populations = set(published.arms["population"]) | set(published.participants["population"])
     known = set(own.participants["population"]) & populations
-    return not names or bool(known) or bool(set(names) & of_field)
+    foreign_arms = set(own.participants["arm"]) - set(published.arm_classes.index)
+    return bool(known or set(names) & of_field or not (names or foreign_arms))
 
 
 def _outside(evidence: str | Evidence | None) -> Evidence | None:

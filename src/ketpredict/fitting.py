@@ -16,9 +16,9 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
-from ketpredict.diagnostics import Diagnostics, diagnose, report_convergence
+from ketpredict.diagnostics import APPROXIMATIONS, Diagnostics, diagnose, report_convergence
 from ketpredict.effect_density import effect_log_likelihood
-from ketpredict.errors import KetpredictWarning
+from ketpredict.errors import KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
 from ketpredict.parameter_dims import coordinates
@@ -34,14 +34,24 @@ from ketpredict.unit_outcome import unit_probability
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
+_COMPILED_NUTS = ("nuts", "nutpie")
+_SAMPLE_STATS = (
+    "diverging", "energy", "depth", "n_steps", "tree_depth", "step_size", "log_weight",
+)  # fmt: skip
 _OF_TRIALS = {"trial", "trial_cell", "reported_cell", "unreported_cell"}
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample; see :func:`ketpredict.sampling.draw` for each."""
+    """How to sample; see :func:`ketpredict.sampling.draw` for each.
 
-    inference: str = "nutpie"
+    `inference` is ``"nuts"`` (NUTS on the compiled likelihood; ``"nutpie"`` is the same),
+    ``"laplace"`` or ``"pathfinder"`` (normal approximations,
+    :mod:`ketpredict.approximations`, which take no `tune` and no `target_accept`), or what
+    :func:`~ketpredict.sampling.draw` knows.
+    """
+
+    inference: str = "nuts"
     draws: int = 1500
     tune: int = 1500
     chains: int = 4
@@ -80,7 +90,7 @@ def fit(
         The same, if `strict`.
     """
     tree = _draw(design, settings)
-    diagnostics = diagnose(tree)
+    diagnostics = diagnose(tree, _method(settings))
     report_convergence(diagnostics.problems, strict=strict)
     return _collect(design, evidence, settings, tree, diagnostics)
 
@@ -93,32 +103,52 @@ def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
     ConvergenceWarning
         The chains did not converge.
     """
-    tree = _draw(design, settings)
-    report_convergence(diagnose(tree).problems, strict=False)
+    tree, diagnostics = draw_diagnosed(design, settings)
+    report_convergence(diagnostics.problems, strict=False)
     return tree
 
 
-def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
-    """Return draws: by the compiled kernel for nutpie, by the PyMC graph for any other sampler."""
-    options = dataclasses.asdict(settings)
-    if settings.inference == "nutpie":
-        try:
-            # Imported here: a nutpie with other internals must leave the graph's road open.
-            from ketpredict.compiled import compile_design, draw_compiled
+def draw_diagnosed(design: Design, settings: SamplerSettings) -> tuple[xr.DataTree, Diagnostics]:
+    """Return draws of a design and the verdict on them, without a warning."""
+    tree = _draw(design, settings)
+    return tree, diagnose(tree, _method(settings))
 
-            density = compile_design(design)
-        except (ImportError, AttributeError, TypeError) as error:
-            warnings.warn(
-                f"The compiled likelihood cannot be used ({error}); the PyMC graph is sampled "
-                "instead, which takes up to a minute longer to compile.",
-                KetpredictWarning,
-                stacklevel=4,
-            )
-        else:
-            return draw_compiled(
-                density, **{name: v for name, v in options.items() if name != "inference"}
-            )
-    return draw(build(design), **options)
+
+def _method(settings: SamplerSettings) -> str:
+    return "nuts" if settings.inference in _COMPILED_NUTS else settings.inference
+
+
+def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return draws: by the compiled kernel for NUTS and approximations, else by the PyMC graph."""
+    options = dataclasses.asdict(settings)
+    approximate = settings.inference in APPROXIMATIONS
+    if settings.inference not in _COMPILED_NUTS and not approximate:
+        return draw(build(design), **options)
+    try:
+        # Imported here: a nutpie with other internals must leave the graph's road open.
+        from ketpredict.compiled import compile_design, draw_compiled
+
+        density = compile_design(design)
+    except (ImportError, AttributeError, TypeError) as error:
+        if approximate:
+            raise KetpredictError(
+                f"inference='{settings.inference}' needs the compiled likelihood, which cannot be "
+                f"used ({error}); use inference='nuts'."
+            ) from error
+        warnings.warn(
+            f"The compiled likelihood cannot be used ({error}); the PyMC graph is sampled "
+            "instead, which takes up to a minute longer to compile.",
+            KetpredictWarning,
+            stacklevel=4,
+        )
+        return draw(build(design), **options)
+    if approximate:
+        from ketpredict.approximations import draw_approximately
+
+        taken = ("inference", "draws", "chains", "cores", "seed")
+        return draw_approximately(density, **{name: options[name] for name in taken})
+    del options["inference"]
+    return draw_compiled(density, **options)
 
 
 def _collect(
@@ -142,7 +172,7 @@ def _collect(
         },
         "sample_stats": {
             name: stats[name].transpose("chain", "draw").to_numpy()
-            for name in ("diverging", "energy", "depth", "n_steps", "tree_depth", "step_size")
+            for name in _SAMPLE_STATS
             if name in stats and set(stats[name].dims) == {"chain", "draw"}
         },
         "observed_data": {"responders": design.units.responders},
@@ -167,7 +197,8 @@ def _collect(
             "basis": population_basis(design, evidence.participants),
             "ranges": predictor_ranges(design),
             "diagnostics": dataclasses.asdict(diagnostics)
-            | {"problems": list(diagnostics.problems), "bfmi": _finite(diagnostics.bfmi)},
+            | {"problems": list(diagnostics.problems)}
+            | {name: _finite(getattr(diagnostics, name)) for name in ("bfmi", "pareto_k")},
             "provenance": _provenance(design, evidence, settings),
             "messages": list(evidence.messages),
             "effects": [dict(fate) for fate in design.effect_fates],
@@ -177,8 +208,8 @@ def _collect(
     return _with_pointwise(posterior, design, settings.seed)
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterior:

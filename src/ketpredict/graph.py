@@ -37,7 +37,7 @@ from ketpredict.link import variance as link_variance
 from ketpredict.marginal import reference_variance
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.prior_families import Prior
-from ketpredict.spec import CURVES, REFERENCE_ARM
+from ketpredict.spec import CURVES
 
 
 def build(design: Design) -> pm.Model:
@@ -165,10 +165,10 @@ def _intercepts(design: Design) -> dict[str, Any]:
 
 
 def _arms(design: Design) -> dict[str, Any]:
-    """Return the arm effects: class mean plus a deviation within the class; ketamine is 0."""
+    """Return the arm effects: class mean plus a deviation within the class; the first is 0."""
     priors, classes = design.spec.priors, class_names(design)
     scale = _scalar("arm_scale", priors["arm_scale"])
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    others = list(range(1, len(design.arms)))
     if not others:
         return {"arm_effect": pm.Deterministic("arm_effect", pt.zeros(1), dims="arm")}
     kinds = [

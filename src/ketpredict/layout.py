@@ -21,7 +21,7 @@ from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
 from ketpredict.prior_families import SLOPE_PARTS, Prior
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
+from ketpredict.spec import CURVES, STUDY_TERMS
 
 _LOG_ROOT_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 SCALES = {
@@ -39,6 +39,11 @@ _NORMAL = {
 _OTHER_SCALES = (
     "arm_scale", "horizon_scale", "across_scale", "effect_scale", "effect_horizon_scale",
 )  # fmt: skip
+SCALES_AND_SHARES = frozenset(
+    {*SCALES, *_OTHER_SCALES, "explained_variance", "predictor_share", "slope_share"}
+    | {"predictor_between_scale"}
+)
+"""Variables that say how far others vary."""
 _LOG_NORMAL = {
     "improvement_sd": "improvement_sd",
     "predictor_between_scale": "predictor_between_scale",
@@ -261,8 +266,8 @@ def _blocks(design: Design, start: dict[str, int], size: dict[str, int]) -> dict
         "between_location": np.log([between_trial_sd(p) for p in predictors]) + location,
         "arm_class_idx": np.array(
             [
-                -1 if arm == REFERENCE_ARM else classes.index(name)
-                for arm, name in zip(design.arms, design.arm_class, strict=True)
+                -1 if position == 0 else classes.index(name)
+                for position, name in enumerate(design.arm_class)
             ]
         ),
         "class_location": np.array([prior.values[0] for prior in of_class]),

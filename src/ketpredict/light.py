@@ -121,7 +121,7 @@ def response_probability(
     array([0.47])
     """
     check_interval(prob)
-    posterior, column_names = _fit_of(fit)
+    posterior, column_names = fit_of(fit)
     report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)
     references = {predictor.name: predictor for predictor in posterior.predictors}
     patients = read_patients(X, references, column_names)
@@ -140,7 +140,7 @@ def response_probability(
     )
 
 
-def _fit_of(fit: Any) -> tuple[Posterior, dict[str, str]]:
+def fit_of(fit: Any) -> tuple[Posterior, dict[str, str]]:
     """Return a fit's posterior, and what it calls the columns of labels."""
     if isinstance(fit, (str, Path)):
         fit = load_fit(fit)

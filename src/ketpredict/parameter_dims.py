@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from ketpredict.design import Design
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
+from ketpredict.spec import CURVES, STUDY_TERMS
 
 _DIMS: dict[str, tuple[str, ...]] = {
     "intercept": (),
@@ -71,7 +71,7 @@ def coordinates(design: Design) -> dict[str, Any]:
         "trial": list(design.trials),
         "law": list(design.laws),
         "arm": list(design.arms),
-        "other_arm": [arm for arm in design.arms if arm != REFERENCE_ARM],
+        "other_arm": list(design.arms[1:]),
         "arm_class": list(class_names(design)),
         "study_term": list(STUDY_TERMS),
         "curve": list(CURVES),
@@ -112,5 +112,4 @@ def _cell_trials(design: Design) -> list[str]:
 
 def class_names(design: Design) -> tuple[str, ...]:
     """Return the classes that have arms other than the reference."""
-    others = zip(design.arms, design.arm_class, strict=True)
-    return tuple(sorted({c for arm, c in others if arm != REFERENCE_ARM}))
+    return tuple(sorted(set(design.arm_class[1:])))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ketpredict.tables import as_table
 _NAME = "rows to predict"
 _IDENTIFYING = ("participant", "trial", "population", "arm", "hours")
 _NUMERIC = "fiub"
+_PLAIN_LABELS = {str, float, type(None)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,14 @@ class PatientColumns:
     n_rows : int
     left_alone : tuple of str
         Columns that mean nothing to the fit.
+    told : tuple of str
+        Labels, and predictors that are known of some row.
     """
 
     columns: dict[str, np.ndarray]
     n_rows: int
     left_alone: tuple[str, ...]
+    told: tuple[str, ...]
 
     def left_alone_words(self) -> str:
         """Return a sentence on the columns left alone; empty if there are none."""
@@ -55,6 +59,7 @@ def read_patients(
     table: Any,
     references: Mapping[str, Predictor],
     column_names: Mapping[str, str] | None = None,
+    first_row: int | None = None,
 ) -> PatientColumns:
     """Return patients to predict, checked.
 
@@ -67,13 +72,16 @@ def read_patients(
         Predictors of the fit.
     column_names : mapping of str to str, optional
         The caller's own names of columns, ``{"trial": "study"}``.
+    first_row : int, optional
+        Where the rows begin in the table that they are a part of; errors count from there. None
+        for a whole table, in which some column must tell something.
 
     Raises
     ------
     DataError
         Lists all problems of the table: row, column, what was found and what was expected.
     """
-    reader = _Reader(list(_columns(table)), column_names or {})
+    reader = _Reader(list(_columns(table)), column_names or {}, first_row or 0)
     levels = category_levels(references.values())
     fields = {field.name: field for field in (*_fields(references), *category_fields(levels))}
     reader.recognise(tuple(fields), references)
@@ -84,19 +92,29 @@ def read_patients(
             columns |= indicators(name, columns[name], known)
     for name in references:
         columns.setdefault(name, np.full(reader.n_rows, np.nan))
-    told = [
+    told = tuple(
         name
         for name in reader.raw
         if name in fields and (name not in references or not np.isnan(columns[name]).all())
-    ]
-    listed = [name for name in references if not references[name].category] + list(levels)
+    )
+    patients = PatientColumns(columns, reader.n_rows, left_alone, told)
+    if first_row is None:
+        refuse_untold(left_alone, told, references)
+    return patients
+
+
+def refuse_untold(
+    left_alone: Sequence[str], told: Sequence[str], references: Mapping[str, Predictor]
+) -> None:
+    """Refuse a table whose columns all mean nothing to the fit."""
+    listed = [name for name in references if not references[name].category]
+    listed += list(category_levels(references.values()))
     if left_alone and not told:
         raise DataError(
             f"None of the columns ({', '.join(left_alone[:5])}) is a predictor of this fit "
             f"({', '.join(listed)}) or a label such as population. An array has no names: give "
             "a table with named columns."
         )
-    return PatientColumns(columns, reader.n_rows, left_alone)
 
 
 def _fields(references: Mapping[str, Predictor]) -> Iterator[Field]:
@@ -158,7 +176,10 @@ def _cells(values: Any) -> np.ndarray:
 class _Reader:
     """One table on its way in: its columns, the caller's names, and the problems found so far."""
 
-    def __init__(self, pairs: list[tuple[str, Any]], column_names: Mapping[str, str]) -> None:
+    def __init__(
+        self, pairs: list[tuple[str, Any]], column_names: Mapping[str, str], first_row: int
+    ) -> None:
+        self.first_row = first_row
         self.problems: list[Problem] = []
         self.written: dict[str, str] = {}  # canonical name: the caller's
         self.raw: dict[str, np.ndarray] = {}
@@ -223,7 +244,7 @@ class _Reader:
             if field.name in columns:
                 self._check(field, columns[field.name])
         if self.problems:
-            raise tell(_NAME, self.problems, self._labels)
+            raise tell(_NAME, self.problems, self._labels, self.first_row)
         return columns
 
     def _read_column(self, field: Field, cells: np.ndarray) -> np.ndarray:
@@ -309,14 +330,10 @@ def _numbers(cells: np.ndarray, *, words: bool) -> tuple[np.ndarray, list[int]]:
 def _labels(cells: np.ndarray) -> np.ndarray:
     """Return a column of labels as text, NaN where missing."""
     labels = np.empty(len(cells), dtype=object)
-    texts: dict[str, Any] = {}  # labels repeat themselves, too
-    read = []
-    for cell in cells.tolist():
-        if not isinstance(cell, str):
-            read.append(read_label(cell))
-            continue
-        if cell not in texts:
-            texts[cell] = read_label(cell)
-        read.append(texts[cell])
-    labels[:] = read
+    values = cells.tolist()
+    if set(map(type, values)) <= _PLAIN_LABELS:  # labels repeat themselves: read each once
+        texts = {value: read_label(value) for value in dict.fromkeys(values)}
+        labels[:] = [texts[value] for value in values]
+    else:  # 1, 1.0 and True are the same key, and not the same label
+        labels[:] = [read_label(value) for value in values]
     return labels

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.categories import exclusive_places
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictor_law import Conditional, Draws
 from ketpredict.unseen_rates import RateLaw
 
 _CHUNK_VALUES = 100_000
+_MOST_CODES = 2**40
 KNOWN_TRIAL = "known trial"
 NEW_TRIAL = "new trial, known population"
 NEW_POPULATION = "new population"
@@ -88,11 +90,40 @@ def alike(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, Rows]]:
         rows.trial_idx,
         rows.active,
     ]
-    group = _group(keys, len(rows))
-    order = np.argsort(group, kind="stable")
-    for index in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        if len(index):
-            yield index, rows.take(index)
+    for index in groups_of(keys, len(rows)):
+        yield index, rows.take(index)
+
+
+def groups_of(keys: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Return the indices of rows whose keys are all the same, for each such set of rows.
+
+    Parameters
+    ----------
+    keys : list of ndarray of shape (count,)
+        Neither numbers nor text that is missing.
+    """
+    if not count:
+        return []
+    code, size = np.zeros(count, dtype=np.int64), 1
+    for key in keys:
+        if (key == key[0]).all():
+            continue
+        if key.dtype.kind == "b":
+            place, levels = key.astype(np.int64), 2
+        elif key.dtype.kind in "iu":
+            place = key - key.min()
+            levels = int(place.max()) + 1
+        else:
+            found, place = np.unique(key, return_inverse=True)
+            levels = len(found)
+        if size * levels > _MOST_CODES:
+            # Renumbered, so that the code stays small however many keys there are.
+            code = np.unique(code, return_inverse=True)[1]
+            size = int(code.max()) + 1
+        code = code * levels + place
+        size *= levels
+    order = np.argsort(code, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
 
 def pieces(count: int, values_per_row: int) -> Iterator[slice]:
@@ -102,25 +133,21 @@ def pieces(count: int, values_per_row: int) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
+def intercept_classes(rows: Rows) -> list[np.ndarray]:
+    """Return the indices of rows that have the same linear predictor apart from predictors."""
+    keys = [rows.arm_idx, rows.scale_idx, rows.threshold_shift, *rows.horizon_basis.T]
+    keys += [*rows.study_terms.T, rows.population_idx, rows.trial_idx, rows.curve_idx]
+    return groups_of(keys, len(rows))
+
+
 def intercepts(draws: Draws, rows: Rows) -> np.ndarray:
     """Return the linear predictor without predictors, (draw, row), worked out once per outcome."""
-    keys = [rows.arm_idx, rows.scale_idx, rows.threshold_shift, *rows.horizon_basis.T]
-    group = _group(
-        [*keys, *rows.study_terms.T, rows.population_idx, rows.trial_idx, rows.curve_idx], len(rows)
-    )
-    _, first, place = np.unique(group, return_index=True, return_inverse=True)
+    classes = intercept_classes(rows)
+    place = np.empty(len(rows), dtype=int)
+    for number, index in enumerate(classes):
+        place[index] = number
+    first = np.array([index[0] for index in classes], dtype=int)
     return np.asarray(unit_intercept(draws.parameters, rows.take(first))[:, place])
-
-
-def _group(keys: list[np.ndarray], count: int) -> np.ndarray:
-    """Return a number for each row, the same where all keys are."""
-    code = np.zeros(count, dtype=int)
-    for key in keys:
-        levels, place = np.unique(key, return_inverse=True)
-        if len(levels) > 1:
-            # Renumbered at each step, so that the code stays small however many keys there are.
-            code = np.unique(code * len(levels) + place, return_inverse=True)[1]
-    return code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +216,7 @@ def setting_of(draws: Draws, rows: Rows) -> Setting:
         mean_unknown=unknown,
         rates=rates,
         rates_known=bool((cell[binary] >= 0).all()),
-        values=enumerate_patterns(first.value[:1, binary])[1],
+        values=enumerate_patterns(first.value[:1, binary], exclusive_places(draws.predictors))[1],
         law=draws.conditional(observed, uncertain, unknown),
     )
 

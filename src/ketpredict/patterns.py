@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ketpredict.errors import DataError
@@ -9,13 +11,22 @@ from ketpredict.errors import DataError
 MAXIMUM_UNKNOWN_BINARIES = 10
 
 
-def enumerate_patterns(rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def enumerate_patterns(
+    rate: np.ndarray,
+    exclusive: Sequence[Sequence[int]] = (),
+    of_one_person: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the row and the 0/1 values of every pattern of binary predictors.
 
     Parameters
     ----------
     rate : ndarray of shape (row, binary)
         0 or 1 where known; a proportion or NaN where it must be averaged over.
+    exclusive : sequence of sequences of int
+        Binaries of which one person has one at most: the labels of one column.
+    of_one_person : ndarray of bool, shape (row,), optional
+        Rows that these hold for (all of them by default); an arm's people have several labels, and
+        weights of its patterns must add up.
 
     Returns
     -------
@@ -41,4 +52,10 @@ def enumerate_patterns(rate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # The first unknown predictor changes slowest, as in a printed table.
     place = number[:, None] - np.cumsum(unknown, axis=1)
     bit = (within[:, None] >> np.where(unknown, place, 0)[row]) & 1
-    return row, np.where(unknown[row], bit, np.nan_to_num(rate)[row]).astype(float)
+    value = np.where(unknown[row], bit, np.nan_to_num(rate)[row]).astype(float)
+    possible = np.ones(len(row), dtype=bool)
+    for together in exclusive:
+        possible &= value[:, list(together)].sum(axis=1) <= 1.0
+    if of_one_person is not None:
+        possible |= ~of_one_person[row]
+    return row[possible], value[possible]

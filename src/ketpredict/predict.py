@@ -13,6 +13,7 @@ are the same.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ketpredict.errors import DataError
 from ketpredict.patients import Rows
 from ketpredict.posterior import Posterior
 from ketpredict.unseen_trials import TRIALS_PER_DRAW, trial_probability
+
+Take = Callable[[np.ndarray, np.ndarray], None]
+"""What is given the index of rows and their (row, draw) probabilities."""
 
 INTERVAL_KINDS = ("trial", "average")
 _ROWS_AT_ONCE = 500
@@ -36,9 +40,35 @@ def response_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     """
     # Rows first in memory: a mean over draws then adds in one order, however many rows there are.
     result = np.empty((len(rows), posterior.n_draws))
-    for index, probability in average_probability(posterior.draws, rows):
-        result[index] = probability.T
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[index] = probability
+
+    average_probability(posterior.draws, rows, take)
     return result.T
+
+
+def mean_probability(posterior: Posterior, rows: Rows, cores: int | None = None) -> np.ndarray:
+    """Return the posterior mean of the probability of response, averaged over unseen trials.
+
+    The numbers are those of ``response_draws(...).mean(axis=0)``, without holding the draws.
+
+    Parameters
+    ----------
+    cores : int, optional
+        Threads to use; all that the process may use by default. It changes no number.
+
+    Returns
+    -------
+    ndarray of shape (row,)
+    """
+    result = np.empty(len(rows))
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[index] = probability.mean(axis=1)
+
+    average_probability(posterior.draws, rows, take, cores)
+    return result
 
 
 def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
@@ -54,13 +84,32 @@ def trial_draws(posterior: Posterior, rows: Rows) -> np.ndarray:
     ndarray of shape (4 * draw, row)
     """
     result = np.empty((len(rows), posterior.n_draws * TRIALS_PER_DRAW))
-    seen = np.flatnonzero(~rows.new_trial & ~rows.new_population)
-    for index, probability in average_probability(posterior.draws, rows.take(seen)):
-        result[seen[index]] = np.repeat(probability.T, TRIALS_PER_DRAW, axis=1)
-    other = np.flatnonzero(rows.new_trial | rows.new_population)
-    for index, probability in trial_probability(posterior.draws, rows.take(other)):
-        result[other[index]] = probability.T
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[index] = probability
+
+    def take_average(index: np.ndarray, probability: np.ndarray) -> None:
+        result[index] = np.repeat(probability, TRIALS_PER_DRAW, axis=1)
+
+    unseen = _in_unseen(rows)
+    average_probability(posterior.draws, *_of(rows, ~unseen, take_average))
+    trial_probability(posterior.draws, *_of(rows, unseen, take))
     return result.T
+
+
+def _in_unseen(rows: Rows) -> np.ndarray:
+    """Return which rows are in a trial or population that the fit does not know."""
+    return np.asarray(rows.new_trial | rows.new_population)
+
+
+def _of(rows: Rows, which: np.ndarray, take: Take) -> tuple[Rows, Take]:
+    """Return some of the rows, and a taker of theirs that knows them by their place among all."""
+    place = np.flatnonzero(which)
+
+    def of_all(index: np.ndarray, probability: np.ndarray) -> None:
+        take(place[index], probability)
+
+    return rows.take(place), of_all
 
 
 def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial") -> np.ndarray:
@@ -84,15 +133,15 @@ def interval(posterior: Posterior, rows: Rows, prob: float, kind: str = "trial")
         `prob` or `kind` is none of these.
     """
     check_interval(prob, kind)
-    tails = _tails(prob)
+    tails, limits = _tails(prob), np.empty((len(rows), 2))
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        limits[index] = np.quantile(probability, tails, axis=1).T
+
     # In a known trial there is no other trial to vary over: both kinds are the same numbers.
-    in_unseen = (rows.new_trial | rows.new_population) & (kind == "trial")
-    limits = np.empty((len(rows), 2))
-    for of, draws in ((~in_unseen, response_draws), (in_unseen, trial_draws)):
-        index = np.flatnonzero(of)
-        for start in range(0, len(index), _ROWS_AT_ONCE):
-            part = index[start : start + _ROWS_AT_ONCE]
-            limits[part] = np.quantile(draws(posterior, rows.take(part)), tails, axis=0).T
+    varied = _in_unseen(rows) & (kind == "trial")
+    average_probability(posterior.draws, *_of(rows, ~varied, take))
+    trial_probability(posterior.draws, *_of(rows, varied, take))
     return limits
 
 
@@ -125,22 +174,33 @@ class Predictions:
     trial_interval: np.ndarray
 
 
-def predictions(posterior: Posterior, rows: Rows, prob: float) -> Predictions:
-    """Return probabilities and both intervals; draws that they share are worked out once."""
+def predictions(
+    posterior: Posterior, rows: Rows, prob: float, cores: int | None = None
+) -> Predictions:
+    """Return probabilities and both intervals; draws that they share are worked out once.
+
+    Parameters
+    ----------
+    prob : float
+        Probability content of the intervals, between 0 and 1.
+    cores : int, optional
+        Threads to use; all that the process may use by default. It changes no number.
+    """
     check_interval(prob)
     tails = _tails(prob)
     found = Predictions(np.empty(len(rows)), np.empty((len(rows), 2)), np.empty((len(rows), 2)))
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        part = np.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))
-        some = rows.take(part)
-        average = response_draws(posterior, some)
-        found.probability[part] = average.mean(axis=0)
-        found.average_interval[part] = np.quantile(average, tails, axis=0).T
-        found.trial_interval[part] = found.average_interval[part]
-        unseen = np.flatnonzero(some.new_trial | some.new_population)
-        if len(unseen):
-            in_trial = trial_draws(posterior, some.take(unseen))
-            found.trial_interval[part[unseen]] = np.quantile(in_trial, tails, axis=0).T
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        found.probability[index] = probability.mean(axis=1)
+        found.average_interval[index] = np.quantile(probability, tails, axis=1).T
+
+    def take_trial(index: np.ndarray, probability: np.ndarray) -> None:
+        found.trial_interval[index] = np.quantile(probability, tails, axis=1).T
+
+    average_probability(posterior.draws, rows, take, cores)
+    unseen = _in_unseen(rows)
+    found.trial_interval[~unseen] = found.average_interval[~unseen]
+    trial_probability(posterior.draws, *_of(rows, unseen, take_trial), cores)
     return found
 
 
@@ -200,7 +260,7 @@ def uncertainty_parts(posterior: Posterior, rows: Rows) -> UncertaintyParts:
         some = rows.take(part)
         average = response_draws(posterior, some)
         parameters[part] = average.var(axis=0)
-        integrated = np.flatnonzero(some.new_trial | some.new_population)
+        integrated = np.flatnonzero(_in_unseen(some))
         in_trial = trial_draws(posterior, some.take(integrated))
         distance = in_trial - np.repeat(average[:, integrated], TRIALS_PER_DRAW, axis=0)
         between[part[integrated]] = (distance**2).mean(axis=0)

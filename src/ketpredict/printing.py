@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, Group
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -49,6 +58,28 @@ def new_table(*headings: str, numbers_from: int = 1) -> Table:
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+@contextlib.contextmanager
+def progress_of_rows(shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield what draws a bar on standard error when it is told the rows done and in all."""
+    if not shown:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.completed:,} of {task.total:,} patients"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        show(0, 0)
+        yield show
 
 
 def left_aligned(column: Column) -> None:

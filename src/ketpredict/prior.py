@@ -15,7 +15,7 @@ from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.prior_families import Prior
-from ketpredict.spec import CURVES, REFERENCE_ARM, STUDY_TERMS
+from ketpredict.spec import CURVES, STUDY_TERMS
 
 
 def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -47,7 +47,8 @@ def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str,
     return draws
 
 
-def _draw(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
+def draw_variable(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
+    """Return independent draws from one prior of a specification, of a given shape."""
     values = prior.values
     if prior.kind == "fixed":
         return np.full(size, values[0])
@@ -65,7 +66,7 @@ def _draw_intercepts(
     draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
 ) -> None:
     priors, pooling = design.spec.priors, design.spec.pooling
-    draws["intercept"] = _draw(priors["intercept"], size, rng)
+    draws["intercept"] = draw_variable(priors["intercept"], size, rng)
     for name, scale, count, present in (
         (
             "population_effect",
@@ -76,7 +77,7 @@ def _draw_intercepts(
         ("trial_effect", "trial_scale", len(design.trials), pooling.trial_intercept),
         ("treatment_deviation", "treatment_scale", len(design.trials), pooling.trial_treatment),
     ):
-        spread = _draw(priors[scale], size, rng) if present else np.zeros(size)
+        spread = draw_variable(priors[scale], size, rng) if present else np.zeros(size)
         draws[scale] = spread
         draws[name] = spread[:, None] * rng.normal(size=(size, count))
 
@@ -85,16 +86,16 @@ def _draw_arms(
     draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
 ) -> None:
     priors = design.spec.priors
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    others = list(range(1, len(design.arms)))
     classes = sorted({design.arm_class[i] for i in others})
-    draws["arm_scale"] = _draw(priors["arm_scale"], size, rng)
+    draws["arm_scale"] = draw_variable(priors["arm_scale"], size, rng)
     draws["arm_effect"] = np.zeros((size, len(design.arms)))
     if not others:
         return
     mean = np.empty((size, len(classes)))
     for column, name in enumerate(classes):
         kind = "active_class_mean" if name == "active" else "control_class_mean"
-        mean[:, column] = _draw(priors[kind], size, rng)
+        mean[:, column] = draw_variable(priors[kind], size, rng)
     draws["arm_class_mean"] = mean
     for i in others:
         deviation = draws["arm_scale"] * rng.normal(size=size)
@@ -105,15 +106,17 @@ def _draw_study_and_time(
     draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
 ) -> None:
     priors, horizons = design.spec.priors, design.spec.horizons
-    draws["study_term_effect"] = _draw(priors["study_term"], (size, len(STUDY_TERMS)), rng)
-    draws["horizon_scale"] = _draw(priors["horizon_scale"], size, rng)
+    draws["study_term_effect"] = draw_variable(priors["study_term"], (size, len(STUDY_TERMS)), rng)
+    draws["horizon_scale"] = draw_variable(priors["horizon_scale"], size, rng)
     steps = np.sqrt(np.diff(np.log(horizons.knots)))
     raw = rng.normal(size=(size, len(CURVES), len(steps)))
     walk = np.cumsum(draws["horizon_scale"][:, None, None] * steps * raw, axis=2)
     path = np.concatenate([np.zeros((size, len(CURVES), 1)), walk], axis=2)
     reference = horizons.knots.index(horizons.reference)
     draws["horizon_offset"] = path - path[:, :, [reference]]
-    draws["improvement_sd"] = _draw(priors["improvement_sd"], (size, len(design.scales)), rng)
+    draws["improvement_sd"] = draw_variable(
+        priors["improvement_sd"], (size, len(design.scales)), rng
+    )
 
 
 def _draw_slopes(
@@ -128,7 +131,7 @@ def _draw_slopes(
     }
     parts = spec.slope_parts()
     if count:
-        explained = _draw(spec.priors["explained_variance"], size, rng)
+        explained = draw_variable(spec.priors["explained_variance"], size, rng)
         budget = link_variance(spec.link) * explained / (1.0 - explained)
         concentration = np.full(count, spec.priors["predictor_share"].values[0])
         shares = rng.dirichlet(concentration, size) if count > 1 else np.ones((size, 1))
@@ -155,7 +158,7 @@ def _draw_across(
 ) -> None:
     slope = np.zeros((size, len(design.predictors)))
     if design.has_across:
-        scale = _draw(design.spec.priors["across_scale"], size, rng)
+        scale = draw_variable(design.spec.priors["across_scale"], size, rng)
         draws["across_scale"] = scale
         count = len(design.across_idx)
         slope[:, design.across_idx] = scale[:, None] * rng.normal(size=(size, count))
@@ -168,8 +171,8 @@ def _draw_trial_means(
     priors, predictors = design.spec.priors, design.predictors
     shape = (size, len(predictors))
     reference = np.array([between_trial_sd(predictor) for predictor in predictors])
-    location = _draw(priors["predictor_location"], shape, rng)
-    scale = reference * _draw(priors["predictor_between_scale"], shape, rng)
+    location = draw_variable(priors["predictor_location"], shape, rng)
+    scale = reference * draw_variable(priors["predictor_between_scale"], shape, rng)
     own = [rate_location(p) if p.kind == "binary" else 0.0 for p in predictors]
     owner = design.cells[:, 1]
     middle = (location + np.array(own))[:, owner]
@@ -188,16 +191,18 @@ def _draw_association(
     priors = design.spec.priors
     continuous, binary = len(design.continuous_idx), len(design.binary_idx)
     if continuous:
-        sd = _draw(priors["predictor_sd"], (size, continuous), rng)
+        sd = draw_variable(priors["predictor_sd"], (size, continuous), rng)
         (eta,) = priors["predictor_correlation"].values
         factor = sd[:, :, None] * _draw_correlation_factor(eta, continuous, size, rng)
         rows, columns = np.tril_indices(continuous)
         draws["predictor_cholesky"] = factor[:, rows, columns]
         draws["predictor_covariance"] = factor @ factor.transpose(0, 2, 1)
     if continuous and binary:
-        draws["binary_shift"] = _draw(priors["binary_shift"], (size, continuous, binary), rng)
+        draws["binary_shift"] = draw_variable(
+            priors["binary_shift"], (size, continuous, binary), rng
+        )
     if binary > 1:
-        association = _draw(priors["binary_association"], (size, binary - 1), rng)
+        association = draw_variable(priors["binary_association"], (size, binary - 1), rng)
         draws["binary_log_odds_ratio"] = association
 
 
@@ -206,13 +211,13 @@ def _draw_effects(
 ) -> None:
     """Draw what belongs to the published effects: spreads, deviations, errors, levels."""
     effects, priors = design.effects, design.spec.priors
-    scale = _draw(priors["effect_scale"], (size, len(effects.scale_predictor)), rng)
+    scale = draw_variable(priors["effect_scale"], (size, len(effects.scale_predictor)), rng)
     spread = group_spread(design, scale, draws["slope_scale"])
     draws["effect_scale"] = scale
     draws["effect_deviation"] = spread * rng.normal(size=spread.shape)
     apart = effects.apart
     if len(apart):
-        step = _draw(priors["effect_horizon_scale"], size, rng)
+        step = draw_variable(priors["effect_horizon_scale"], size, rng)
         place = effects.distance[apart] * slope_unit(design)[effects.predictor_idx[apart]]
         draws["effect_horizon_scale"] = step
         draws["effect_horizon"] = step[:, None] * place * rng.normal(size=(size, len(apart)))

@@ -125,9 +125,10 @@ def encode_effects(
     effects : Effects
     labels, groups : tuple of str
     fates : list of dict
-        For each row: ``row``, ``cohort``, ``predictor``, ``hours``, ``n``, ``statistic``,
-        ``used`` and ``why`` (the conversion, or the reason why it does not enter), ``power``,
-        ``citation``, ``twice`` and ``shared`` (its patients are, or may be, in the fit already).
+        For each row: ``row``, ``cohort``, ``trial``, ``predictor``, ``hours``, ``n``,
+        ``statistic``, ``used`` and ``why`` (the conversion, or the reason why it does not enter),
+        ``power``, ``citation``, ``twice`` and ``shared`` (its patients are, or may be, in the fit
+        already).
     """
     rows = [dict(zip(table.columns, values, strict=True)) for values in table.to_numpy(object)]
     found: list[tuple[dict[str, Any], Term]] = []
@@ -210,7 +211,7 @@ def _given(row: Mapping[str, Any], name: str) -> str:
 def _fate(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a table about the rows says of each."""
     entry: dict[str, Any] = {"row": _given(row, "fact") or f"row {number + 1}"}
-    for name in ("cohort", "predictor", "statistic", "citation"):
+    for name in ("cohort", "trial", "predictor", "statistic", "citation"):
         entry[name] = _given(row, name)
     for name in ("hours", "n"):
         value = row.get(name)

@@ -6,7 +6,7 @@ keeps a level of zeros there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.spec import (
     FULL_THRESHOLD,
-    REFERENCE_ARM,
     STUDY_TERMS,
     UNNAMED_POPULATION,
     UNNAMED_TRIAL,
@@ -28,7 +27,17 @@ from ketpredict.spec import (
 __all__ = ["Rows", "encode_rows"]
 
 
-def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> Rows:
+class _RowError(Exception):
+    """What is wrong with a row, told when it is known where the first row stands."""
+
+    def __init__(self, row: int, before: str, after: str) -> None:
+        super().__init__(row, before, after)
+        self.row, self.before, self.after = row, before, after
+
+
+def encode_rows(
+    posterior: Posterior, table: Mapping[str, Any], n_rows: int, first_row: int = 0
+) -> Rows:
     """Return rows ready for prediction.
 
     Parameters
@@ -43,6 +52,8 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
         level of a predictor is its assay's, ``NAME_assay_mean`` gives the mean of comparable
         patients in that assay, in the predictor's own unit (of a predictor on the log scale: the
         geometric mean); else the trial's mean is used, and one that is not known is averaged over.
+    first_row : int
+        Where the rows begin in the table that errors speak of.
 
     Raises
     ------
@@ -51,6 +62,13 @@ def encode_rows(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> 
         another spelling of a known one, a trial in a population that it is not of, or a binary
         predictor that is neither 0 nor 1.
     """
+    try:
+        return _encoded(posterior, table, n_rows)
+    except _RowError as error:
+        raise DataError(f"{error.before}{error.row + 1 + first_row}{error.after}") from None
+
+
+def _encoded(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> Rows:
     coords, horizons = posterior.coords, posterior.spec.horizons
     trial_idx = _level_index(table.get("trial"), coords["trial"], UNNAMED_TRIAL, n_rows)
     population_idx = _with_trial_population(
@@ -114,13 +132,18 @@ def _level_index(values: Any, levels: list[str], unnamed: str, n_rows: int) -> n
         return np.full(n_rows, otherwise)
     labels = np.asarray(values, dtype=object)
     _refuse_other_spelling(labels, levels)
-    return np.array(
-        [
-            otherwise if _is_missing(label) else position.get(str(label), len(levels))
-            for label in labels
-        ],
-        dtype=int,
-    )
+
+    def index(label: Any) -> int:
+        return otherwise if _is_missing(label) else position.get(str(label), len(levels))
+
+    return np.asarray(_of_each(labels, index), dtype=int)
+
+
+def _of_each(labels: np.ndarray, function: Callable[[Any], Any]) -> list[Any]:
+    """Return a function of each label, worked out once for each that there is."""
+    cells = labels.tolist()
+    found = {label: function(label) for label in dict.fromkeys(cells)}
+    return [found[label] for label in cells]
 
 
 def _refuse_other_spelling(labels: np.ndarray, levels: list[str]) -> None:
@@ -129,12 +152,13 @@ def _refuse_other_spelling(labels: np.ndarray, levels: list[str]) -> None:
     Unknown trials and populations are legal, so that a misspelt one would become a new one.
     """
     known = {_plain(level): level for level in levels}
-    for row, label in enumerate(labels):
+    for label in dict.fromkeys(labels.tolist()):
         if _is_missing(label) or str(label) in levels:
             continue
         close = known.get(_plain(label))
         if close is not None:
-            raise DataError(f"Row {row + 1}: '{label}' looks like '{close}'; write it so.")
+            row = labels.tolist().index(label)
+            raise _RowError(row, "Row ", f": '{label}' looks like '{close}'; write it so.")
 
 
 def _plain(label: Any) -> str:
@@ -144,7 +168,8 @@ def _plain(label: Any) -> str:
 def _absent(values: Any, n_rows: int) -> np.ndarray:
     if values is None:
         return np.ones(n_rows, dtype=bool)
-    return np.array([_is_missing(value) for value in np.asarray(values, dtype=object)], dtype=bool)
+    cells = np.asarray(values, dtype=object)
+    return np.array([value is None or value != value for value in cells.tolist()], dtype=bool)
 
 
 def _trial_facts(posterior: Posterior, name: str) -> list[set[Any]]:
@@ -169,10 +194,11 @@ def _with_trial_population(
         wrong = here & ~absent & ~np.isin(result, list(populations))
         if populations and wrong.any():
             names = ", ".join(posterior.coords["population"][int(p)] for p in sorted(populations))
-            raise DataError(
-                f"Row {int(np.flatnonzero(wrong)[0]) + 1}: trial "
-                f"'{posterior.coords['trial'][trial]}' is of population {names}, not of the one "
-                "given. Leave the population out, or the trial."
+            raise _RowError(
+                int(np.flatnonzero(wrong)[0]),
+                "Row ",
+                f": trial '{posterior.coords['trial'][trial]}' is of population {names}, not of "
+                "the one given. Leave the population out, or the trial.",
             )
     return result
 
@@ -198,15 +224,18 @@ def _study_terms(
 
 def _arm_index(values: Any, arms: list[str], n_rows: int) -> np.ndarray:
     if values is None:
-        return np.full(n_rows, arms.index(REFERENCE_ARM))
-    labels = [REFERENCE_ARM if _is_missing(v) else str(v) for v in np.asarray(values, dtype=object)]
+        return np.zeros(n_rows, dtype=int)  # the reference, ketamine in a fit of its evidence
+    labels = _of_each(
+        np.asarray(values, dtype=object), lambda v: arms[0] if _is_missing(v) else str(v)
+    )
     unknown = sorted(set(labels) - set(arms))
     if unknown:
         raise DataError(
             f"Column 'arm' holds {', '.join(unknown)}, which the fit has not seen. Arms of this "
             f"fit: {', '.join(arms)}."
         )
-    return np.array([arms.index(label) for label in labels], dtype=int)
+    position = {arm: index for index, arm in enumerate(arms)}
+    return np.array([position[label] for label in labels], dtype=int)
 
 
 def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
@@ -215,9 +244,11 @@ def _check_hours(hours: np.ndarray, course: np.ndarray, horizons: Any) -> None:
     wrong = np.where(course, hours > last, (hours < low) | (hours > high))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"Column 'hours', row {row + 1}: {hours[row]:g}; the fit speaks of {low:g} to "
-            f"{high:g} hours after a single dose, and of repeated courses up to {last:g} hours."
+        raise _RowError(
+            row,
+            "Column 'hours', row ",
+            f": {hours[row]:g}; the fit speaks of {low:g} to "
+            f"{high:g} hours after a single dose, and of repeated courses up to {last:g} hours.",
         )
 
 
@@ -229,8 +260,8 @@ def _values(predictor: Predictor, values: Any, n_rows: int) -> np.ndarray:
     wrong = ~np.isnan(numbers) & (numbers != 0.0) & (numbers != 1.0)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"Column '{predictor.name}', row {row + 1}: {numbers[row]:g}; expected 0 or 1."
+        raise _RowError(
+            row, f"Column '{predictor.name}', row ", f": {numbers[row]:g}; expected 0 or 1."
         )
     return numbers
 
@@ -242,9 +273,10 @@ def _assay_mean(predictor: Predictor, table: Mapping[str, Any], n_rows: int) -> 
     wrong = (given < predictor.low) | (given > predictor.high)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"Column '{name}', row {row + 1}: {given[row]:g}; expected a mean between "
-            f"{predictor.low:g} and {predictor.high:g}."
+        raise _RowError(
+            row,
+            f"Column '{name}', row ",
+            f": {given[row]:g}; expected a mean between {predictor.low:g} and {predictor.high:g}.",
         )
     return np.asarray(predictor.to_scale(given))
 

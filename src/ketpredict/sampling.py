@@ -8,9 +8,11 @@ from typing import Any
 import pymc as pm
 import xarray as xr
 
+from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.errors import KetpredictError
 
 NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
+_NUTPIE = ("nuts", "nutpie")
 
 
 def step_methods() -> tuple[str, ...]:
@@ -36,8 +38,8 @@ def draw(
     Parameters
     ----------
     inference : str
-        ``"nutpie"``, ``"pymc"``, ``"numpyro"`` or ``"blackjax"`` (NUTS by that library), or the
-        name of a PyMC step method such as ``"Slice"``.
+        ``"nuts"`` (NUTS by nutpie), ``"nutpie"``, ``"pymc"``, ``"numpyro"`` or ``"blackjax"``
+        (NUTS by that library), or the name of a PyMC step method such as ``"Slice"``.
     seed : int
         The same seed, data and machine give the same draws.
 
@@ -52,7 +54,7 @@ def draw(
         An unknown sampler, or a library that is not installed.
     """
     settings: dict[str, Any] = {"draws": draws, "tune": tune, "chains": chains, "cores": cores}
-    if inference == "nutpie":
+    if inference in _NUTPIE:
         return _draw_with_nutpie(model, settings, target_accept, seed, progressbar)
     settings |= {"random_seed": seed, "progressbar": progressbar}
     settings |= {"compute_convergence_checks": False, "model": model}
@@ -64,14 +66,14 @@ def draw(
     else:
         raise KetpredictError(
             f"inference is {inference!r}; expected one of "
-            f"{', '.join((*NUTS_SAMPLERS, *step_methods()))}."
+            f"{', '.join(('nuts', *APPROXIMATIONS, *NUTS_SAMPLERS, *step_methods()))}."
         )
     try:
         return _only_draws(pm.sample(**settings))
     except ImportError as error:
         raise KetpredictError(
             f"inference='{inference}' needs a library that is not installed: {error}. "
-            "Install ketpredict[jax] or use inference='nutpie'."
+            "Install ketpredict[jax] or use inference='nuts'."
         ) from error
 
 

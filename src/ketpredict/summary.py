@@ -16,19 +16,25 @@ import pandas as pd
 
 from ketpredict.extrapolation import extrapolation_notes
 from ketpredict.posterior import Posterior
-from ketpredict.predict import predictions, response_draws
+from ketpredict.predict import mean_probability, predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM
+from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
-from ketpredict.wording import outcome_words
+from ketpredict.wording import outcome_words, step_words
 
 _CONTROLS = ("saline", "placebo_intranasal")
 _NEAR = 2.0
-_ROWS_AT_ONCE = 500
 _OUTCOME = ["hours", "threshold", "scale", "course"]
 
 
-def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.DataFrame:
+def prediction_table(
+    posterior: Posterior,
+    rows: Rows,
+    prob: float = 0.9,
+    *,
+    intervals: bool = True,
+    cores: int | None = None,
+) -> pd.DataFrame:
     """Return the probability of response of each row with both of its intervals.
 
     Parameters
@@ -38,6 +44,10 @@ def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.
         Patients, from :func:`ketpredict.rows.encode_rows`.
     prob : float
         Probability content of the intervals.
+    intervals : bool
+        Without them the table has no limits and takes a fraction of the time.
+    cores : int, optional
+        Threads to use; all that the process may use by default. It changes no number.
 
     Returns
     -------
@@ -46,10 +56,13 @@ def prediction_table(posterior: Posterior, rows: Rows, prob: float = 0.9) -> pd.
         trial), ``average_lower``, ``average_upper`` (averaged over trials), ``setting`` (known
         trial, new trial, new population) and ``extrapolation`` (empty where there is none).
     """
-    found = predictions(posterior, rows, prob)
-    values = [found.probability[:, None], found.trial_interval, found.average_interval]
-    names = ["probability", "trial_lower", "trial_upper", "average_lower", "average_upper"]
-    table = pd.DataFrame(np.hstack(values), columns=names)
+    if intervals:
+        found = predictions(posterior, rows, prob, cores)
+        values = [found.probability[:, None], found.trial_interval, found.average_interval]
+        names = ["probability", "trial_lower", "trial_upper", "average_lower", "average_upper"]
+        table = pd.DataFrame(np.hstack(values), columns=names)
+    else:
+        table = pd.DataFrame({"probability": mean_probability(posterior, rows, cores)})
     table["setting"] = rows.settings().astype(object)
     table["extrapolation"] = extrapolation_notes(posterior, rows)
     return table
@@ -111,14 +124,14 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         {
             "predictor": [predictor.name for predictor in posterior.predictors],
             "label": [predictor.label for predictor in posterior.predictors],
-            "step": [_step_words(predictor) for predictor in posterior.predictors],
+            "step": [step_words(predictor) for predictor in posterior.predictors],
             "slope": draws.mean(axis=0),
             "sd": draws.std(axis=0),
             "lower": lower,
             "upper": upper,
             "positive": (draws > 0).mean(axis=0),
             "trials": [int(ranges[p.name]["trials"]) for p in posterior.predictors],
-            "effects": [_effects(posterior, p.name) for p in posterior.predictors],
+            "effects": [effects_behind(posterior, p.name) for p in posterior.predictors],
             "prior_share": prior_share(posterior, "slope"),
         }
     )
@@ -153,7 +166,7 @@ def prior_share(posterior: Posterior, name: str) -> np.ndarray:
     ndarray of the parameter's own shape
         NaN where the prior does not vary.
     """
-    return _ratio(posterior.parameters[name], prior_of(posterior).parameters[name])
+    return variance_ratio(posterior.parameters[name], prior_of(posterior).parameters[name])
 
 
 def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
@@ -163,7 +176,9 @@ def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
     -------
     ndarray of shape (row,)
     """
-    return _ratio(response_draws(posterior, rows), response_draws(prior_of(posterior), rows))
+    return variance_ratio(
+        response_draws(posterior, rows), response_draws(prior_of(posterior), rows)
+    )
 
 
 def prior_of(posterior: Posterior) -> Posterior:
@@ -172,23 +187,16 @@ def prior_of(posterior: Posterior) -> Posterior:
     return dataclasses.replace(posterior, groups=groups)
 
 
-def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+def variance_ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the variance over draws of one quantity over that of another; NaN where that is 0."""
     prior = np.asarray(before.var(axis=0))
     return np.divide(after.var(axis=0), prior, out=np.full(prior.shape, np.nan), where=prior > 0)
 
 
-def _effects(posterior: Posterior, predictor: str) -> int:
+def effects_behind(posterior: Posterior, predictor: str) -> int:
     """Return how many published effects of a predictor enter the fit."""
     fates = posterior.facts["effects"]
     return sum(bool(fate["used"]) and fate["predictor"] == predictor for fate in fates)
-
-
-def _step_words(predictor: Any) -> str:
-    if predictor.kind == "binary":
-        return "present vs. absent"
-    if predictor.transform == "log":
-        return f"{np.exp(predictor.scale):.2g} times the level"
-    return f"{predictor.scale:.3g} {predictor.unit}".strip() + " more"
 
 
 def _labels(posterior: Posterior) -> pd.DataFrame:
@@ -240,7 +248,7 @@ def _outcome(hours: float, threshold: float, scale: str, *, course: bool) -> dic
 def _single_dose_arms(posterior: Posterior, here: pd.DataFrame) -> list[str]:
     """Return the arms given once in a population, with ketamine and an inert control."""
     order = posterior.coords["arm"]
-    arms = set(here.loc[~here["course"], "arm"]) | {REFERENCE_ARM}
+    arms = set(here.loc[~here["course"], "arm"]) | {order[0]}
     if not arms & set(_CONTROLS):
         arms |= set([name for name in _CONTROLS if name in order][:1])
     active = dict(zip(order, posterior.facts["arm_class"], strict=True))

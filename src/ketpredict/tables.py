@@ -98,11 +98,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         CSV file in which line.
     """
     source = Path(path)
-    suffix = _known_suffix(source)
-    if not source.is_file():
-        raise DataError(_missing_file(source))
-    if source.stat().st_size == 0:
-        raise DataError(f"'{source}' is empty; expected column names and at least one row.")
+    suffix = check_source(source)
     try:
         frame = _read_csv(source) if suffix == ".csv" else _read_parquet(source)
     except OSError as error:
@@ -129,7 +125,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         cannot hold.
     """
     target = Path(path)
-    suffix = _known_suffix(target)
+    suffix = check_suffix(target)
     with write_atomically(target) as temporary:
         if suffix == ".csv":
             frame.to_csv(temporary, index=False, lineterminator="\n")
@@ -178,7 +174,24 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _known_suffix(path: Path) -> str:
+def check_source(path: Path) -> str:
+    """Return the suffix of a table's file that is there and not empty.
+
+    Raises
+    ------
+    DataError
+        Another suffix, no such file, or an empty one.
+    """
+    suffix = check_suffix(path)
+    if not path.is_file():
+        raise DataError(_missing_file(path))
+    if path.stat().st_size == 0:
+        raise DataError(f"'{path}' is empty; expected column names and at least one row.")
+    return suffix
+
+
+def check_suffix(path: Path) -> str:
+    """Return the suffix of a table's file in lower case, or refuse another one."""
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         found = f"ends in '{path.suffix}'" if path.suffix else "has no suffix"
@@ -200,31 +213,52 @@ def _missing_file(path: Path) -> str:
 def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
-        names = _checked_header(path)
-        frame = pd.read_csv(
-            path,
-            dtype=str,
-            header=0,
-            names=range(len(names)),  # duplicate names stay visible to the data contracts
-            keep_default_na=False,
-            na_values=_NA_VALUES,
-            encoding="utf-8-sig",
-        )
-    except UnicodeDecodeError:
-        raise DataError(f"'{path}' is not UTF-8 text; save it as CSV UTF-8.") from None
-    except csv.Error as error:
-        raise DataError(f"'{path}' is not a readable CSV file: {error}.") from None
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame(columns=range(len(names)))
-    except pd.errors.ParserError as error:
-        raise DataError(f"'{path}' is not a readable CSV file: {error}.") from None
+    with csv_errors(path):
+        names, n_rows = csv_shape(path)
+        if not n_rows:
+            return pd.DataFrame(columns=pd.Index(names, dtype=object))
+        frame = pd.read_csv(path, **csv_options(names))
     frame.columns = pd.Index(names, dtype=object)
     return frame
 
 
-def _checked_header(path: Path) -> list[str]:
-    """Return the column names; a row with fewer or more cells than these is an error.
+def csv_options(names: Sequence[str]) -> dict[str, Any]:
+    """Return how pandas is asked to read a CSV file: cells stay text, columns are numbered."""
+    return {
+        "dtype": str,
+        "header": 0,
+        "names": range(len(names)),  # duplicate names stay visible to the data contracts
+        "keep_default_na": False,
+        "na_values": _NA_VALUES,
+        "encoding": "utf-8-sig",
+    }
+
+
+@contextlib.contextmanager
+def csv_errors(path: Path) -> Iterator[None]:
+    """Say in words what is wrong with a CSV file that is read inside."""
+    import pandas as pd
+
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise DataError(f"'{path}' is not UTF-8 text; save it as CSV UTF-8.") from None
+    except (csv.Error, pd.errors.ParserError) as error:
+        raise DataError(f"'{path}' is not a readable CSV file: {error}.") from None
+
+
+@contextlib.contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Say in words what is wrong with a Parquet file that is read inside."""
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:  # what PyArrow's own errors derive from
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"'{path}' is not a readable Parquet file: {reason}.") from None
+
+
+def csv_shape(path: Path) -> tuple[list[str], int]:
+    """Return the column names and the number of rows, all as long as there are names.
 
     pandas fills a short row with missing values, which are legal here: a damaged file would pass.
     """
@@ -233,13 +267,15 @@ def _checked_header(path: Path) -> list[str]:
         names = next(rows, [])
         if len(names) < 2:
             _refuse_other_separator(path, names)
+        count = 0
         for row in rows:
+            count += bool(row)
             if row and len(row) != len(names):
                 raise DataError(
                     f"'{path}', line {rows.line_num}: {_cells(row)}, but the first line names "
                     f"{_columns(names)}. Look for a missing comma, or quote text with commas."
                 )
-    return names
+    return names, count
 
 
 def _refuse_other_separator(path: Path, names: Sequence[str]) -> None:
@@ -264,11 +300,8 @@ def _columns(names: Sequence[str]) -> str:
 def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
+    with parquet_errors(path):
         return pd.read_parquet(path, engine="pyarrow")
-    except (ValueError, NotImplementedError) as error:  # what PyArrow's own errors derive from
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"'{path}' is not a readable Parquet file: {reason}.") from None
 
 
 def _write_parquet(frame: pd.DataFrame, temporary: Path, target: Path) -> None:

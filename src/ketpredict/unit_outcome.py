@@ -50,8 +50,11 @@ def unit_probability(parameters: Any, design: Design) -> np.ndarray:
     result = np.empty((len(draws), len(design.units)))
     patients = np.flatnonzero(design.units.is_arm == 0)
     rows = patient_rows(design, patients)
-    for index, probability in average_probability(draws, rows):
-        result[:, patients[index]] = probability
+
+    def take(index: np.ndarray, probability: np.ndarray) -> None:
+        result[:, patients[index]] = probability.T
+
+    average_probability(draws, rows, take)
     for index in _arms_alike(design):
         size = _MOST_AT_ONCE // (len(draws) * 2 ** len(design.binary_idx)) or 1
         for start in range(0, len(index), size):

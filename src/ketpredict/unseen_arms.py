@@ -75,9 +75,37 @@ def _some_draws(draws: Draws, part: slice) -> Draws:
     return dataclasses.replace(draws, parameters=some)
 
 
-def _part(
-    draws: Draws, design: Design, unit: int, points: int, new_population: bool
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclasses.dataclass(frozen=True)
+class _InTrials:
+    """An arm in unseen trials: a trial at each point of each draw.
+
+    Parameters
+    ----------
+    level : ndarray of shape (draw, point, pattern)
+        Linear predictor without the trial's effects on the intercept.
+    mixture : ArmMixture
+    spread : ndarray of shape (draw, 1)
+        Standard deviation of these effects.
+    evidence : ndarray of shape (draw, point)
+        Log weight of the trial: how likely it makes what the arm publishes of its people.
+    """
+
+    level: np.ndarray
+    mixture: ArmMixture
+    spread: np.ndarray
+    evidence: np.ndarray
+
+    def probability(self, draws: Draws, position: np.ndarray, function: Any) -> np.ndarray:
+        """Return a function of the linear predictor, averaged over patterns, (draw, point)."""
+        mean = self.level + (self.spread * position)[..., None]
+        by_pattern = function(mean, self.mixture.variance[..., None], draws.components)
+        return np.asarray((self.mixture.weight * by_pattern).sum(axis=-1))
+
+
+def _in_trials(
+    draws: Draws, design: Design, unit: int, normal: np.ndarray, new_population: bool
+) -> _InTrials:
+    """Return an arm in unseen trials made of standard normal numbers, (point, dimension)."""
     parameters = draws.parameters
     units = take_units(design.units, np.array([unit]))
     units = dataclasses.replace(units, trial_idx=np.array([len(design.trials)]))
@@ -87,7 +115,6 @@ def _part(
         units = dataclasses.replace(units, population_idx=np.array([len(design.populations)]))
         spread = spread + parameters["population_scale"] ** 2
         slope_variance = slope_variance + draws.slope_variance("population")
-    normal = _normal_points(points, 2 * len(draws.predictors))
     of_slopes, of_cells = np.split(normal, 2, axis=1)
     slope = np.asarray(unit_slope(parameters, units)) + (
         np.sqrt(slope_variance)[:, None] * of_slopes
@@ -99,10 +126,50 @@ def _part(
     mixture = arm_mixture(draws, summary_of(design, np.array([unit])), slope, mean, rate)
     evidence = evidence + _spread_evidence(draws, units, mixture)
     level = np.asarray(unit_intercept(parameters, units))[..., None] + mixture.mean
-    responders, n = float(units.responders[0]), float(units.n[0])
-    log_likelihood = evidence + _log_average(
-        draws, level, mixture, np.sqrt(spread)[:, None], responders, n
-    )
+    return _InTrials(level, mixture, np.sqrt(spread)[:, None], evidence)
+
+
+def unseen_arm_probability(
+    draws: Draws, design: Design, unit: int, *, points: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the response probability of an arm in unseen trials.
+
+    Parameters
+    ----------
+    draws, design, unit
+        As in :func:`unseen_arm_log_likelihood`; the arm's population is one that the draws know.
+    points : int
+        Unseen trials that each draw meets; a power of 2.
+
+    Returns
+    -------
+    probability, weight : ndarray of shape (draw, point)
+        Weights sum to 1 in each draw: how likely each trial makes what the arm publishes.
+    """
+    count = len(draws.predictors)
+    uniform = qmc.Sobol(2 * count + 1, rng=np.random.default_rng(_SEED)).random(points)
+    normal = ndtri(np.clip(uniform, _SMALL, 1.0 - _SMALL))
+    size = max(1, _MOST_AT_ONCE // (points * 2 ** len(design.binary_idx)))
+    found = []
+    for start in range(0, len(draws), size):
+        some = _some_draws(draws, slice(start, start + size))
+        trials = _in_trials(some, design, unit, normal[:, 1:], False)
+        share = np.exp(trials.evidence - logsumexp(trials.evidence, axis=1, keepdims=True))
+        # Draws take the positions in turn, so that all of them together fill the line evenly.
+        order = (np.arange(points) + np.arange(start, start + len(some))[:, None]) % points
+        found.append((trials.probability(some, normal[order, 0], normal_average), share))
+    probability, weight = zip(*found, strict=True)
+    return np.concatenate(probability), np.concatenate(weight)
+
+
+def _part(
+    draws: Draws, design: Design, unit: int, points: int, new_population: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    normal = _normal_points(points, 2 * len(draws.predictors))
+    trials = _in_trials(draws, design, unit, normal, new_population)
+    responders, n = float(design.units.responders[unit]), float(design.units.n[unit])
+    evidence = trials.evidence
+    log_likelihood = evidence + _log_average(draws, trials, responders, n)
     each = (len(draws), _SCRAMBLES, points)
     total = logsumexp(log_likelihood, axis=1) - logsumexp(evidence, axis=1)
     # A ratio of averages: its error is that of the likelihoods' distances from it.
@@ -197,27 +264,14 @@ def _spread_evidence(draws: Draws, units: Any, mixture: ArmMixture) -> np.ndarra
     return np.asarray(log_density.sum(axis=-1))
 
 
-def _log_average(
-    draws: Draws,
-    level: np.ndarray,
-    mixture: ArmMixture,
-    spread: np.ndarray,
-    responders: float,
-    n: float,
-) -> np.ndarray:
+def _log_average(draws: Draws, trials: _InTrials, responders: float, n: float) -> np.ndarray:
     """Return the log of the binomial probability averaged over the intercept, (draw, point)."""
     constant = gammaln(n + 1.0) - gammaln(responders + 1.0) - gammaln(n - responders + 1.0)
-
-    def probability(position: np.ndarray, function: Any) -> np.ndarray:
-        mean = level + (spread * position)[..., None]
-        by_pattern = function(mean, mixture.variance[..., None], draws.components)
-        return np.asarray((mixture.weight * by_pattern).sum(axis=-1))
-
     # Fisher scoring from the middle finds where the integrand is highest, and how wide it is.
-    position = np.zeros(level.shape[:2])
+    position = np.zeros(trials.level.shape[:2])
     for _ in range(_STEPS):
-        p = np.clip(probability(position, normal_average), _SMALL, 1.0 - _SMALL)
-        slope = spread * probability(position, normal_slope)
+        p = np.clip(trials.probability(draws, position, normal_average), _SMALL, 1.0 - _SMALL)
+        slope = trials.spread * trials.probability(draws, position, normal_slope)
         information = 1.0 + n * slope**2 / (p * (1.0 - p))
         score = (responders - n * p) * slope / (p * (1.0 - p)) - position
         position = position + np.clip(score / information, -1.0, 1.0)
@@ -225,7 +279,7 @@ def _log_average(
     terms = []
     for node, log_weight in zip(_NODES, _LOG_WEIGHTS, strict=True):
         at = position + width * node
-        p = np.clip(probability(at, normal_average), 1e-300, 1.0 - 1e-16)
+        p = np.clip(trials.probability(draws, at, normal_average), 1e-300, 1.0 - 1e-16)
         log_binomial = responders * np.log(p) + (n - responders) * np.log1p(-p)
         terms.append(log_weight + log_binomial - 0.5 * at**2)
     normaliser = np.log(width) - 0.5 * np.log(2.0 * np.pi) + constant

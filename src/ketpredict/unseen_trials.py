@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ from ketpredict.predictor_law import (
     square_root,
 )
 from ketpredict.unseen_rates import RateLaw
+from ketpredict.workers import work_off
 
 TRIALS_PER_DRAW = 4
 _SEED = 20_240_613
@@ -64,6 +65,9 @@ class UnseenTrials:
     Parameters
     ----------
     draws : Draws
+    uniform : ndarray of shape (4 * draw, 4 + 3 * predictor), optional
+        Numbers that the trials are made of; a lattice with a fixed seed by default. The columns
+        after the first four belong to trial slopes, population slopes, and means and rates.
 
     Attributes
     ----------
@@ -76,10 +80,10 @@ class UnseenTrials:
         Uniform numbers that pick a pattern.
     """
 
-    def __init__(self, draws: Draws) -> None:
-        parameters, count = draws.parameters, len(draws.predictors)
-        size = len(draws) * TRIALS_PER_DRAW
-        uniform = lattice(size, 4 + 3 * count, _SEED)
+    def __init__(self, draws: Draws, uniform: np.ndarray | None = None) -> None:
+        parameters = draws.parameters
+        if uniform is None:
+            uniform = lattice(len(draws) * TRIALS_PER_DRAW, numbers_of_trial(draws), _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
         self.intercept = each(parameters["trial_scale"]) * normal[:, 0]
@@ -130,28 +134,69 @@ def unseen_trials_of(draws: Draws) -> UnseenTrials:
     return _MADE[draws]
 
 
+def numbers_of_trial(draws: Draws) -> int:
+    """Return how many uniform numbers make one unseen trial."""
+    return 4 + 3 * len(draws.predictors)
+
+
+def numbers_of_population(draws: Draws) -> np.ndarray:
+    """Return the places of the numbers that make the population of an unseen trial."""
+    count = len(draws.predictors)
+    return np.array([2, *range(4 + count, 4 + 2 * count)])
+
+
 def each(draws: np.ndarray) -> np.ndarray:
     """Return each draw as often as it meets unseen trials."""
     return np.repeat(draws, TRIALS_PER_DRAW, axis=0)
 
 
-def trial_probability(draws: Draws, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows' index and their (4 * draw, row) probabilities, each in its own unseen trials.
+def trial_probability(
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    cores: int | None = None,
+    unseen: UnseenTrials | None = None,
+) -> None:
+    """Work out the probabilities of rows, all in the same unseen trials.
 
     Parameters
     ----------
     rows : Rows
         All of an unseen trial or population.
+    take : callable
+        Is given the index of a few rows and their (row, 4 * draw) probabilities; called from
+        several threads, for different rows.
+    cores : int, optional
+        All that the process may use by default.
+    unseen : UnseenTrials, optional
+        Those that :func:`unseen_trials_of` makes of the draws by default.
     """
-    if not len(rows):
-        return
-    unseen = unseen_trials_of(draws)
+    if len(rows):
+        unseen = unseen_trials_of(draws) if unseen is None else unseen
+        work_off(_pieces(draws, rows, take, unseen), cores)
+
+
+def _pieces(
+    draws: Draws,
+    rows: Rows,
+    take: Callable[[np.ndarray, np.ndarray], None],
+    unseen: UnseenTrials,
+) -> Iterator[Callable[[], None]]:
     for index, part in alike(draws, rows):
         setting = setting_of(draws, part)
         trial = _trial(draws, setting, part, unseen)
         for piece in pieces(len(part), len(unseen.choice) * len(setting.values)):
             some = part.take(np.arange(len(part))[piece])
-            yield index[piece], _probability(draws, setting, trial, some, unseen)
+
+            def work(
+                setting: Setting = setting,
+                trial: _Trial = trial,
+                some: Rows = some,
+                at: np.ndarray = index[piece],
+            ) -> None:
+                take(at, _probability(draws, setting, trial, some, unseen).T)
+
+            yield work
 
 
 @dataclasses.dataclass(frozen=True)

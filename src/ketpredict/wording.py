@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.importance import PARETO_LIMIT
+from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
 
 RESEARCH_ONLY = "For research; not for treatment decisions."
@@ -45,6 +48,12 @@ def signed(value: float) -> str:
     return "0.00" if float(words) == 0 else words.replace("-", MINUS)
 
 
+def signed_points(value: float) -> str:
+    """Return a difference of probabilities in percentage points, with its sign."""
+    words = f"{100.0 * value:+.0f}"
+    return "0" if float(words) == 0 else words.replace("-", MINUS)
+
+
 def trial_words(name: str) -> str:
     """Return a trial for readers, ``zarate_2006`` as ``Zarate 2006``."""
     return _sentence(name).replace("Nimh ", "NIMH ")
@@ -70,11 +79,39 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
+def step_words(predictor: Predictor) -> str:
+    """Return what one unit of a predictor's reference scale is: ``6 kg/m2 more``."""
+    if predictor.category:
+        return f"{predictor.level} vs. {predictor.reference_level}"
+    if predictor.kind == "binary":
+        return "present vs. absent"
+    if predictor.transform == "log":
+        return f"{math.exp(predictor.scale):.2g} times the level"
+    return f"{predictor.scale:.3g} {predictor.unit}".strip() + " more"
+
+
+def value_words(predictor: Predictor, value: float) -> str:
+    """Return a predictor's value with its unit, ``31 kg/m2``; yes or no if it is binary."""
+    if predictor.category:
+        return predictor.level if value > 0.5 else predictor.reference_level
+    if predictor.kind == "binary":
+        return "yes" if value > 0.5 else "no"
+    return f"{value:.4g} {predictor.unit}".strip()
+
+
 def verdict_words(diagnostics: dict[str, object]) -> str:
     """Return one sentence on convergence from ``posterior.facts["diagnostics"]``."""
     problems = diagnostics["problems"]
+    method = diagnostics.get("method")
     if isinstance(problems, (list, tuple)) and problems:
-        return f"NOT converged: {'; '.join(map(str, problems))}."
+        verdict = "ROUGH approximation" if method in APPROXIMATIONS else "NOT converged"
+        return f"{verdict}: {'; '.join(map(str, problems))}."
+    if method in APPROXIMATIONS:
+        return (
+            f"Approximation ({method}): Pareto k {_number(diagnostics, 'pareto_k'):.2f} (limit "
+            f"{PARETO_LIMIT}), weighted draws worth "
+            f"{_number(diagnostics, 'effective_draws'):.0f} of the posterior (limit 400)."
+        )
     energy = diagnostics.get("bfmi")
     tail = f", E-BFMI {energy:.2f}" if isinstance(energy, float) else ""
     return (

@@ -1,0 +1,164 @@
+"""Commands that judge a fit: ``check``, ``validate``, ``literature``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ketpredict.cli_options import (
+    FAILED,
+    AsJson,
+    FitFile,
+    Prob,
+    check_prob,
+    console,
+    make_folder,
+    on_terminal,
+    print_json,
+)
+
+
+def check(
+    fit: FitFile,
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the picture to.")] = None,
+    prob: Prob = 0.9,
+) -> None:
+    """Check a fit: convergence, and each trial against what the model replicates."""
+    check_prob(prob)
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    if output is not None:
+        make_folder(output)
+    from ketpredict.checks import check_fit
+
+    result = check_fit(posterior, prob)
+    written = None
+    if output is not None:
+        from ketpredict.plots import predictive_plot, save_figure
+
+        figure = predictive_plot(result.predictive, prob)
+        written = save_figure(figure, output / "posterior_predictive_check.png")
+    if as_json:
+        print_json(result.as_table())
+    else:
+        _print_check(result, written)
+    if not result.passed:
+        raise typer.Exit(FAILED)
+
+
+def literature(
+    fit: FitFile,
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the picture to.")] = None,
+    prob: Prob = 0.9,
+) -> None:
+    """Say what the published predictor effects did to a fit: samples once more, without them."""
+    check_prob(prob)
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    if output is not None:
+        make_folder(output)
+    from ketpredict.literature import literature as compare
+
+    found = compare(posterior, prob)
+    written = None
+    if output is not None:
+        from ketpredict.plots import literature_plot, save_figure
+
+        written = save_figure(literature_plot(found.slopes, prob), output / "literature.png")
+    if as_json:
+        print_json(found.as_table())
+    else:
+        _print_literature(found, written)
+
+
+def validate(
+    fit: FitFile,
+    by: Annotated[
+        str, typer.Option(help="What is left out at once: trial or population.")
+    ] = "trial",
+    method: Annotated[
+        str, typer.Option(help="refit (exact, minutes), importance (quick) or both.")
+    ] = "refit",
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,
+    jobs: Annotated[int, typer.Option(help="Refits at once; -1: one for each core.")] = -1,
+    prob: Prob = 0.9,
+) -> None:
+    """Predict each trial from all others, as one that the fit has not seen."""
+    check_prob(prob)
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    if output is not None:
+        make_folder(output)
+    if on_terminal() and method != "importance":
+        typer.echo("One refit for each trial: this takes minutes ...", err=True)
+    from ketpredict.leave_out import leave_one_trial_out
+
+    found = leave_one_trial_out(posterior, by=by, method=method, prob=prob, n_jobs=jobs)
+    if output is not None:
+        _write_validation(found, output)
+    if as_json:
+        print_json(found.as_table())
+        return
+    from ketpredict.printing_validation import validation_print
+    from ketpredict.wording import RESEARCH_ONLY
+
+    out = console()
+    out.print(validation_print(found))
+    if output is not None:
+        out.print(f"Written: {output}", soft_wrap=True)
+    out.print(RESEARCH_ONLY)
+
+
+def _write_validation(found: Any, output: Path) -> None:
+    from ketpredict.plots import save_figure
+    from ketpredict.tables import write_table
+    from ketpredict.validation_plots import calibration_by_trial, measures_forest
+
+    for name in ("pooled", "trials", "units", "folds", "comparison"):
+        table = getattr(found, name)
+        if table is not None:
+            write_table(table, output / f"{name}.csv")
+    save_figure(calibration_by_trial(found), output / "calibration_by_trial.png")
+    save_figure(measures_forest(found), output / "measures_by_trial.png")
+
+
+def _print_check(result: Any, written: Path | None) -> None:
+    from ketpredict.printing import convergence_print, predictive_print
+
+    out = console()
+    out.print(convergence_print(result.convergence))
+    out.print("Observed responders, and what the model replicates in the same, known trial:")
+    out.print(predictive_print(result.predictive))
+    for gate in result.gates:
+        mark = "passed" if gate.passed else "FAILED"
+        out.print(f"[bold]{gate.name}: {mark}.[/bold] {gate.detail}")
+    if written is not None:
+        out.print(f"Written: {written}", soft_wrap=True)
+
+
+def _print_literature(found: Any, written: Path | None) -> None:
+    from ketpredict.printing import effects_print, literature_print
+    from ketpredict.wording import RESEARCH_ONLY
+
+    out = console()
+    out.print(f"Slopes under ketamine with {100 * found.prob:g} % intervals (latent scale):")
+    out.print(literature_print(found.slopes))
+    out.print("Each published effect: how far it moves the slope of its predictor.")
+    out.print(effects_print(found.effects))
+    out.print("† importance sampling fails here (k above 0.7): take the number as a hint.")
+    used = int(found.fates["used"].sum())
+    out.print(f"{used} of {len(found.fates)} rows of the associations enter.")
+    if written is not None:
+        out.print(f"Written: {written}", soft_wrap=True)
+    out.print(RESEARCH_ONLY)
+
+
+COMMANDS = (check, validate, literature)

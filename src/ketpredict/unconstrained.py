@@ -1,0 +1,149 @@
+"""From named parameters back to the kernel's unconstrained points: the inverse of the expansion.
+
+For designs without published effects. What a set of named parameters lacks (a trial that it was
+fitted without) stands at the middle of its prior given the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ketpredict.design import Design
+from ketpredict.layout import SCALES, Layout, class_priors
+from ketpredict.link import variance as link_variance
+from ketpredict.marginal import rate_location, reference_variance
+from ketpredict.parameter_dims import class_names
+from ketpredict.spec import REFERENCE_ARM
+
+_AS_THEY_ARE = (
+    "intercept",
+    "study_term_effect",
+    "predictor_location",
+    "binary_shift",
+    "binary_log_odds_ratio",
+)
+_LOGARITHMS = (
+    *SCALES,
+    "arm_scale",
+    "horizon_scale",
+    "improvement_sd",
+    "across_scale",
+    "predictor_between_scale",
+)
+_SMALL = 1e-150
+Put = Callable[[str, np.ndarray], None]
+
+
+def to_points(design: Design, layout: Layout, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return unconstrained points from named parameters.
+
+    Parameters
+    ----------
+    design : Design
+        Without published effects.
+    parameters : mapping of str to ndarray
+        (draw, ...), as :func:`ketpredict.expansion.expand` returns them. ``trial_effect``,
+        ``treatment_deviation``, ``trial_slope`` and ``trial_mean`` may be absent.
+
+    Returns
+    -------
+    ndarray of shape (draw, n_dimensions)
+    """
+    count = len(parameters["intercept"])
+    if design.has_across and "across_scale" not in parameters:
+        # A fit that ships leaves it out: any scale will do, since slopes are what the data see.
+        parameters = {**parameters, "across_scale": np.ones(count)}
+    points = np.zeros((count, layout.n_dimensions))
+
+    def put(name: str, values: np.ndarray) -> None:
+        if name in layout.start:
+            first = layout.start[name]
+            points[:, first : first + layout.size[name]] = values.reshape(count, -1)
+
+    for name in set(_AS_THEY_ARE) & set(layout.start):
+        put(name, parameters[name])
+    for name in set(_LOGARITHMS) & set(layout.start):
+        put(name, np.log(np.maximum(parameters[name], _SMALL)))
+    _put_effects(layout, parameters, put)
+    _put_arms(design, parameters, put)
+    if "horizon_offset_raw" in layout.start:
+        step = np.sqrt(np.diff(np.log(design.spec.horizons.knots)))
+        walk = np.diff(parameters["horizon_offset"], axis=-1) / step
+        put("horizon_offset_raw", walk / parameters["horizon_scale"][:, None, None])
+    if design.predictors:
+        _put_slopes(design, layout, parameters, put)
+        _put_law(design, layout, parameters, put)
+    return points
+
+
+def _put_effects(layout: Layout, parameters: Mapping[str, np.ndarray], put: Put) -> None:
+    for scale, (raw, _) in SCALES.items():
+        effect = raw.removesuffix("_raw")
+        if raw in layout.start and effect in parameters:
+            values = parameters[effect][:, : layout.size[raw]]
+            put(raw, values / np.maximum(parameters[scale], _SMALL)[:, None])
+
+
+def _put_arms(design: Design, parameters: Mapping[str, np.ndarray], put: Put) -> None:
+    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    if not others:
+        return
+    priors, classes = class_priors(design), class_names(design)
+    mean = parameters["arm_class_mean"]
+    location = np.array([prior.values[0] for prior in priors])
+    spread = np.array([1.0 if prior.kind == "fixed" else prior.values[1] for prior in priors])
+    put("arm_class_mean_raw", (mean - location) / spread)
+    own = mean[:, [classes.index(design.arm_class[i]) for i in others]]
+    scale = np.maximum(parameters["arm_scale"], _SMALL)[:, None]
+    put("arm_effect_raw", (parameters["arm_effect"][:, others] - own) / scale)
+
+
+def _put_slopes(
+    design: Design, layout: Layout, parameters: Mapping[str, np.ndarray], put: Put
+) -> None:
+    unit, parts = link_variance(design.spec.link), design.spec.slope_parts()
+    variance = np.array([reference_variance(p) / unit for p in design.predictors])
+    scale = parameters["slope_scale"]
+    explained = np.maximum(scale**2 * variance, _SMALL)
+    put("explained_variance", np.log(explained.sum(axis=(1, 2))))
+    put("slope_share", _free(explained.sum(axis=2)))
+    put("predictor_share", _free(explained.sum(axis=1)))
+    for place, part in enumerate(parts):
+        name, effect = f"{part}_slope_raw", f"{part}_slope"
+        if name in layout.start and effect in parameters:
+            values = parameters[effect]
+            own = np.maximum(scale[:, place], _SMALL)
+            if values.ndim == 3:
+                rows = layout.size[name] // len(design.predictors)
+                values, own = values[:, :rows], own[:, None]
+            put(name, values / own)
+
+
+def _free(shares: np.ndarray) -> np.ndarray:
+    """Return the unconstrained coordinates of shares, given up to a factor."""
+    logarithm = np.log(shares)
+    return (logarithm - logarithm.mean(axis=1, keepdims=True))[:, :-1]
+
+
+def _put_law(
+    design: Design, layout: Layout, parameters: Mapping[str, np.ndarray], put: Put
+) -> None:
+    if design.has_across:
+        slope = parameters["across_slope"][:, design.across_idx]
+        put("across_slope_raw", slope / np.maximum(parameters["across_scale"], _SMALL)[:, None])
+    middle = np.array([rate_location(p) if p.kind == "binary" else 0.0 for p in design.predictors])
+    owner, reported = design.cells[:, 1], design.n_reported
+    location = (parameters["predictor_location"] + middle)[:, owner]
+    mean = parameters.get("trial_mean", location)
+    put("trial_mean_reported", mean[:, :reported])
+    spread = parameters["predictor_between_scale"][:, owner]
+    put("trial_mean_unreported_raw", ((mean - location) / spread)[:, reported:])
+    size = len(design.continuous_idx)
+    if size:
+        factor = np.linalg.cholesky(parameters["predictor_covariance"])
+        packed = factor[(slice(None), *np.tril_indices(size))]
+        diagonal = np.cumsum(np.arange(1, size + 1)) - 1
+        packed[:, diagonal] = np.log(packed[:, diagonal])
+        put("predictor_cholesky", packed)

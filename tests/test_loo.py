@@ -45,6 +45,16 @@ def test_weights_give_the_exact_answer_of_a_conjugate_model(responders, n):
     assert np.exp(log_weight) @ draws == pytest.approx(exact, abs=0.002)
 
 
+def test_events_that_draws_rule_out_or_do_not_touch():
+    same, k = left_out_weights(np.full(100, -0.3))
+    assert k == -np.inf
+    np.testing.assert_allclose(np.exp(same), 0.01)
+    tail = np.linspace(-700.0, 0.0, 400)
+    weight, k = left_out_weights(tail)
+    assert k > 0.7
+    assert np.exp(weight).sum() == pytest.approx(1.0)
+
+
 def test_events_equal_arviz(simulated_fits, found):
     fit = simulated_fits["full"]
     design = design_of(fit)

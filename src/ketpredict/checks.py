@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ketpredict.calibration import Calibration, calibration
+from ketpredict.data_checks import duplicated_patients, separation
 from ketpredict.diagnostics import APPROXIMATIONS, BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
 from ketpredict.discrepancies import (
     family_of_statistics,
@@ -26,7 +27,7 @@ from ketpredict.discrepancies import (
     statistics_table,
 )
 from ketpredict.importance import PARETO_LIMIT
-from ketpredict.loo import GOOD_K, LeaveOneOut, leave_one_out
+from ketpredict.loo import LeaveOneOut, leave_one_out
 from ketpredict.posterior import Posterior
 from ketpredict.predictor_checks import predictor_table
 from ketpredict.replicates import BY_ARM, KNOWN_TRIAL, NEW_TRIAL, Replicates, replicate
@@ -131,6 +132,11 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
         gates += [_calibration_gate(curves), _pareto_gate(left_out)]
     if len(predictors):
         gates.append(_predictors_gate(predictors, predictors_p))
+    twice, apart = duplicated_patients(posterior), separation(posterior)
+    if len(twice):
+        gates.append(_duplicates_gate(twice))
+    if len(apart):
+        gates.append(_separation_gate(apart))
     return FitCheck(
         gates=tuple(gates),
         convergence=convergence_table(posterior),
@@ -286,7 +292,7 @@ def _pareto_gate(found: LeaveOneOut) -> Gate:
     worst, share = kinds.loc["patients", "largest_k"], kinds.loc["patients", "share_above"]
     detail = (
         f"The largest Pareto k of a patient is {worst:.2f}; {100 * share:.3g} % of patients are "
-        f"above {GOOD_K} (a gate at {100 * MOST_ABOVE:g} %)"
+        f"above {PARETO_LIMIT} (a gate at {100 * MOST_ABOVE:g} %)"
     )
     if share > 0:
         detail += ": the fit follows them so closely that leaving them out needs a refit"
@@ -307,6 +313,34 @@ def _predictors_gate(table: pd.DataFrame, p_value: float) -> Gate:
         f"{row['upper']:.2f} on the reference scale; {_as_often(p_value)}."
     )
     return Gate("predictors within trials", p_value >= FAMILY_WISE, detail)
+
+
+def _duplicates_gate(table: pd.DataFrame) -> Gate:
+    """Return whether no trial has more equal patients than chance makes, by Bonferroni."""
+    row = table.iloc[int(table["p_value"].to_numpy().argmin())]
+    p_value = min(1.0, len(table) * float(row["p_value"]))
+    detail = f"{table['pairs'].sum()} pairs of patients are the same in every predictor they tell"
+    if row["pairs"]:
+        detail += (
+            f"; most surprising is {trial_words(row['trial'])} with {row['pairs']}, "
+            f"{row['expected']:.2g} by chance, p = {p_value:.3g} (a gate at {FAMILY_WISE:g})"
+        )
+    return Gate("patients given once", p_value >= FAMILY_WISE, f"{detail}.")
+
+
+def _separation_gate(table: pd.DataFrame) -> Gate:
+    """Return whether no predictor splits responders from others perfectly, but by chance."""
+    found = table[table["separated"] & (len(table) * table["chance"] < FAMILY_WISE)]
+    if found.empty:
+        detail = "No predictor splits responders from others perfectly, where chance would not."
+        return Gate("no separation", True, detail)
+    row = found.iloc[int(found["chance"].to_numpy().argmin())]
+    where = "all trials" if row["trial"] == "all" else trial_words(row["trial"])
+    detail = (
+        f"{row['predictor']} splits {row['responders']:.0f} responders from {row['others']:.0f} "
+        f"others in {where} perfectly: its slope there rests on the prior."
+    )
+    return Gate("no separation", False, detail)
 
 
 def _as_often(p_value: float) -> str:

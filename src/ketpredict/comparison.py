@@ -19,8 +19,8 @@ from scipy.stats import norm
 
 from ketpredict.design import Design
 from ketpredict.errors import DataError
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import (
-    GOOD_K,
     KINDS,
     MOST_AT_ONCE,
     event_log_likelihood,
@@ -127,7 +127,7 @@ def _check_pairs(tables: Mapping[str, pd.DataFrame]) -> None:
 def _as_elpd(table: pd.DataFrame, n_draws: int) -> ELPDDataLOO:
     """Return the events as ArviZ takes them."""
     elpd = table["elpd"].to_numpy()
-    good_k = min(GOOD_K, 1.0 - 1.0 / np.log10(n_draws))
+    good_k = min(PARETO_LIMIT, 1.0 - 1.0 / np.log10(n_draws))
     return ELPDDataLOO(
         elpd=float(elpd.sum()),
         se=float(np.sqrt(len(elpd)) * elpd.std()),

@@ -27,7 +27,6 @@ from ketpredict.loo import LeaveOneOut
 from ketpredict.posterior import Posterior
 from ketpredict.predict import response_draws
 from ketpredict.rows import encode_rows
-from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
 
 THRESHOLDS = tuple(np.arange(5, 96) / 100.0)
@@ -41,10 +40,10 @@ def decision_curve(
     found: LeaveOneOut,
     thresholds: Sequence[float] = THRESHOLDS,
     prob: float = 0.9,
-    arm: str = REFERENCE_ARM,
+    arm: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return decision curves of the patients of one arm, for all of them and by population.
+    """Return decision curves of treated patients, for all of them and by population.
 
     A population of fewer than ten such patients has no curve of its own.
 
@@ -55,8 +54,9 @@ def decision_curve(
         Between 0 and 1.
     prob : float
         Probability content of the bands.
-    arm : str
-        Response to something is known of those who got it: patients of this arm enter.
+    arm : str, optional
+        Response to a treatment is known of those who got it: patients of this arm enter, those of
+        every active arm by default.
     seed : int
 
     Returns
@@ -67,12 +67,14 @@ def decision_curve(
     Raises
     ------
     DataError
-        No patient of that arm is in the fit, or impossible thresholds.
+        No such patient is in the fit, or impossible thresholds.
     """
     events = found.events
-    events = events[(events["kind"] == "patients") & (events["arm"] == arm)]
+    treated = events["active"] if arm is None else events["arm"] == arm
+    events = events[(events["kind"] == "patients") & treated]
     if events.empty:
-        raise DataError(f"There are no patients of the arm '{arm}' in this fit, only arms or none.")
+        named = "an active arm" if arm is None else f"the arm '{arm}'"
+        raise DataError(f"There are no patients of {named} in this fit, whose response is known.")
     parts = [(EVERYBODY, events)]
     for name, part in events.groupby("population", sort=True):
         if part["times"].sum() >= FEWEST_PATIENTS:
@@ -182,8 +184,9 @@ def _benefits(
 
 
 def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
-    """Return how many patients get ketamine for one more responder than under a control arm.
+    """Return how many patients are treated for one more responder than under a control arm.
 
+    Treated is the arm that a fit compares the others with, ketamine 0.5 mg/kg in this field.
     One over the difference in the probability of response of an average patient of the population
     in a new, blinded trial, averaged over trials. Where the interval of the difference holds 0,
     that of the number goes through infinity (Altman 1998, BMJ 317:1309): its upper end is infinite,
@@ -203,7 +206,8 @@ def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         for name, kind in zip(posterior.coords["arm"], posterior.facts["arm_class"], strict=True)
         if kind == "active"
     }
-    treated = labels[labels["arm"] == REFERENCE_ARM]
+    reference = posterior.coords["arm"][0]
+    treated = labels[(labels["arm"] == reference) & (reference in active)]
     pairs = sorted(
         {
             (population, control)
@@ -214,14 +218,14 @@ def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     rows = []
     for population, control in pairs:
-        table = {"population": [population] * 2, "arm": [REFERENCE_ARM, control]}
+        table = {"population": [population] * 2, "arm": [reference, control]}
         draws = response_draws(posterior, encode_rows(posterior, table, 2))
         difference = draws[:, 0] - draws[:, 1]
         middle, (lower, upper) = float(difference.mean()), np.quantile(difference, tails)
         rows.append(
             {
                 "population": population,
-                "arm": REFERENCE_ARM,
+                "arm": reference,
                 "control": control,
                 "difference": middle,
                 "lower": float(lower),

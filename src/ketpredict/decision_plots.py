@@ -60,7 +60,7 @@ def decision_plot(curve: pd.DataFrame, prob: float = 0.9) -> Figure:
 
 
 def number_needed_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
-    """Return how much more often an average patient responds to ketamine, and the number needed.
+    """Return how much more often an average patient responds than under control, and the number.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def number_needed_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         "end. A good one: intervals clear of 0, and wide where few trials compare the two. "
         f"{RESEARCH_ONLY}"
     )
-    title = "Ketamine against its controls"
+    arms = " and ".join(arm_words(arm) for arm in sorted(set(table["arm"])))
+    title = f"{arms} against control: number needed to treat"
     figure, (axes,) = panels(1, title, caption, row_inches=_ROW * len(table) + 1.4)
     figure.subplots_adjust(left=0.3, right=0.7)
     places = np.arange(len(table))

@@ -22,13 +22,13 @@ from scipy.special import betaincc, gammaln, logsumexp, xlog1py, xlogy
 
 from ketpredict.design import Design
 from ketpredict.errors import DataError
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import unit_labels
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.unit_outcome import take_units, unit_probability
 
-GOOD_K = 0.7
 KINDS = ("patients", "arm")
 MOST_AT_ONCE = 4_000_000
 """Probabilities held at once, draws times units."""
@@ -76,7 +76,7 @@ class LeaveOneOut:
                     "se": float(np.sqrt(variance)),
                     "p_loo": float(times @ (part["lppd"] - part["elpd"])),
                     "largest_k": float(part["pareto_k"].max()),
-                    "share_above": float(times @ (part["pareto_k"] > GOOD_K) / people),
+                    "share_above": float(times @ (part["pareto_k"] > PARETO_LIMIT) / people),
                 }
             )
         return pd.DataFrame(rows)
@@ -161,11 +161,15 @@ def _at_most(responders: float, n: float, probability: np.ndarray) -> np.ndarray
 def left_out_weights(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the log weights of draws without an event, which sum to 1, and their Pareto k."""
     try:
-        log_weight, shape = array_stats.psislw(log_likelihood)
+        # Where the draws rule the event out, the smoothed tail passes every number.
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_weight, shape = array_stats.psislw(log_likelihood)
     except ValueError:
         # The largest weights are all equal, so that there is no tail to smooth: harmless where
-        # the likelihood hardly varies, hopeless where the draws rule the event out.
+        # the likelihood hardly varies.
         log_weight, shape = -log_likelihood, np.inf if np.ptp(log_likelihood) > 1.0 else -np.inf
+    if not np.isfinite(log_weight).all():
+        log_weight, shape = -log_likelihood, np.inf
     return np.asarray(log_weight - logsumexp(log_weight)), float(shape)
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from arviz_stats.ecdf_utils import ecdf_pit
 from matplotlib.figure import Figure
 
-from ketpredict.loo import GOOD_K, LeaveOneOut
+from ketpredict.importance import PARETO_LIMIT
+from ketpredict.loo import LeaveOneOut
 from ketpredict.panels import (
     BLUE,
     GREEN,
@@ -237,7 +238,7 @@ def pareto_plot(found: LeaveOneOut) -> Figure:
     """Return the Pareto k of every patient and arm."""
     caption = (
         "Each point: one patient or published arm left out by importance sampling. A good one: "
-        f"points below {GOOD_K}. Above it (dashed) the left-out prediction is rough, above 1 "
+        f"points below {PARETO_LIMIT}. Above it (dashed) the left-out prediction is rough, above 1 "
         "(solid) unusable. Arms that are all of their trial are often above: their trial's own "
         "effects follow them; leave the trial out instead."
     )
@@ -248,7 +249,7 @@ def pareto_plot(found: LeaveOneOut) -> Figure:
             axes.plot(
                 part["unit"], part["pareto_k"], marker, color=colour, markersize=4, label=words
             )
-    axes.axhline(GOOD_K, color="black", linewidth=0.9, linestyle="--")
+    axes.axhline(PARETO_LIMIT, color="black", linewidth=0.9, linestyle="--")
     axes.axhline(1.0, color="black", linewidth=0.9)
     axes.set_xlabel("Patient or arm, in the order of the design")
     axes.set_ylabel("Pareto k (no unit)")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ketpredict.calibration import calibration
 from ketpredict.calibration_plots import calibration_plot
-from ketpredict.checks import predictive_table
+from ketpredict.check_figures import check_figures
+from ketpredict.checks import check_fit, predictive_table
 from ketpredict.decision import decision_curve, number_needed
 from ketpredict.decision_plots import decision_plot, number_needed_plot
 from ketpredict.discrepancies import statistic_draws, statistics_table
@@ -141,3 +144,34 @@ def test_pictures_are_files_and_leave_pyplot_alone(made, tmp_path):
     for name, (figure, _) in made.items():
         assert save_figure(figure, tmp_path / f"{name}.png").stat().st_size > 5000
     assert plt.get_fignums() == []
+
+
+def test_a_report_has_every_picture_that_its_data_allow(simulated_fits):
+    fit = simulated_fits["full"]
+    figures = check_figures(fit, check_fit(fit))
+    assert set(figures) == {
+        "responders_by_arm",
+        "responders_by_known_predictors",
+        "responders_by_prior",
+        "test_statistics",
+        "pit_values",
+        "pareto_k",
+        "calibration_known_trials",
+        "calibration_new_trials",
+        "predictors",
+        "decision_curves",
+        "numbers_needed",
+    }
+    # Arms alone: nothing about single patients.
+    arrays = dict(fit.groups["constant_data"])
+    arms = np.flatnonzero(arrays["is_arm"] > 0)
+    arrays |= {name: arrays[name][arms] for name, dims in fit.dims.items()
+               if dims[:1] == ("unit",) and name in arrays}  # fmt: skip
+    arrays["people_value"] = np.full_like(arrays["people_value"], np.nan)
+    drop = ("posterior_predictive", "log_likelihood")
+    groups = {name: v for name, v in fit.groups.items() if name not in drop}
+    bare = dataclasses.replace(fit, groups={**groups, "constant_data": arrays})
+    report = check_fit(bare)
+    assert report.calibration is None
+    assert not any("patients" in gate.name for gate in report.gates)
+    assert "decision_curves" not in check_figures(bare, report)

@@ -14,6 +14,7 @@ from ketpredict.checks import check_fit, predictive_table
 from ketpredict.decision import decision_curve, number_needed
 from ketpredict.decision_plots import decision_plot, number_needed_plot
 from ketpredict.discrepancies import statistic_draws, statistics_table
+from ketpredict.errors import DataError
 from ketpredict.loo import leave_one_out, pit_values
 from ketpredict.plots import save_figure
 from ketpredict.predictive_plots import (
@@ -174,4 +175,8 @@ def test_a_report_has_every_picture_that_its_data_allow(simulated_fits):
     report = check_fit(bare)
     assert report.calibration is None
     assert not any("patients" in gate.name for gate in report.gates)
-    assert "decision_curves" not in check_figures(bare, report)
+    figures = check_figures(bare, report)
+    assert "decision_curves" not in figures
+    assert "pit_values" not in figures
+    with pytest.raises(DataError, match="too few to draw"):
+        pit_plot(pit_values(report.left_out))

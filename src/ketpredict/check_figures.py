@@ -13,6 +13,7 @@ from ketpredict.discrepancies import statistic_draws, statistics_table
 from ketpredict.loo import pit_values
 from ketpredict.posterior import Posterior
 from ketpredict.predictive_plots import (
+    FEWEST_PIT,
     pareto_plot,
     pit_plot,
     predictors_plot,
@@ -54,7 +55,7 @@ def check_figures(posterior: Posterior, report: FitCheck, prob: float = 0.9) -> 
         "test_statistics": statistics_plot(draws, statistics_table(draws, prob)),
         "pareto_k": pareto_plot(report.left_out),
     }
-    if (events.groupby("kind")["times"].sum() > 1.0).any():
+    if (events.groupby("kind")["times"].sum() >= FEWEST_PIT).any():
         figures["pit_values"] = pit_plot(pit_values(report.left_out))
     if report.calibration is not None:
         as_new = calibration(posterior, setting=NEW_TRIAL, prob=prob)

@@ -14,6 +14,7 @@ import pandas as pd
 from arviz_stats.ecdf_utils import ecdf_pit
 from matplotlib.figure import Figure
 
+from ketpredict.errors import DataError
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import LeaveOneOut
 from ketpredict.panels import (
@@ -32,6 +33,8 @@ from ketpredict.wording import arm_words, population_words, trial_words
 _KINDS = {"patients": ("Single patients", BLUE, "o"), "arm": ("Published arms", ORANGE, "s")}
 _ROW = 0.24
 _SIMULATIONS = 1000
+FEWEST_PIT = 8
+"""Patients, or arms, that a picture of PIT values takes: of fewer nothing can be seen."""
 
 
 def settings_plot(
@@ -170,6 +173,11 @@ def pit_plot(pit: pd.DataFrame, prob: float = 0.95) -> Figure:
         From :func:`ketpredict.loo.pit_values`.
     prob : float
         Simultaneous probability content of the band (ArviZ).
+
+    Raises
+    ------
+    DataError
+        There are fewer than eight patients and fewer than eight arms.
     """
     caption = (
         "Black: empirical distribution of the PIT values less the uniform one; band: "
@@ -180,7 +188,9 @@ def pit_plot(pit: pd.DataFrame, prob: float = 0.95) -> Figure:
         "numbers: calibration curves see more. Arms with a large Pareto k are only roughly left "
         "out."
     )
-    kinds = [kind for kind in _KINDS if (pit["kind"] == kind).sum() > 1]
+    kinds = [kind for kind in _KINDS if (pit["kind"] == kind).sum() >= FEWEST_PIT]
+    if not kinds:
+        raise DataError(f"There are fewer than {FEWEST_PIT} patients and arms: too few to draw.")
     title = "Leave-one-out PIT values (randomised)"
     figure, axes = panels(len(kinds), title, caption, columns=2, row_inches=3.6)
     for place, kind in zip(axes, kinds, strict=True):

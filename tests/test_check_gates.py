@@ -6,9 +6,11 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import binom
 
-from ketpredict.checks import check_fit
+from ketpredict.checks import check_fit, held_out_gate
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import unit_probability
 
@@ -129,3 +131,25 @@ def test_a_fit_that_follows_single_patients_has_large_pareto_k(sound):
     wild = own["prognostic_slope"] + rng.standard_t(1.5, own["prognostic_slope"].shape) * 3.0
     found = failed(with_arrays(sound, "posterior", prognostic_slope=wild))
     assert "% of patients are above 0.7" in found["Pareto k of patients"]
+
+
+def held_out(counts, n=20, p=0.4, patients=3):
+    """Return a table of held-out units whose predictive distribution is Binomial(n, p)."""
+    counts = np.asarray(counts, dtype=float)
+    pit = binom.cdf(counts - 1, n, p) + 0.5 * binom.pmf(counts, n, p)
+    table = pd.DataFrame({"trial": "trial_1", "arm": "ketamine", "responders": counts, "n": n,
+                          "pit": pit})  # fmt: skip
+    alone = pd.DataFrame({"trial": "trial_2", "arm": "saline", "responders": 1.0, "n": 1,
+                          "pit": [np.nan] * patients})  # fmt: skip
+    return pd.concat([table, alone], ignore_index=True)
+
+
+def test_held_out_arms_fail_at_their_nominal_rate_and_name_the_worst():
+    rng = np.random.default_rng(1)
+    failed = [not held_out_gate(held_out(rng.binomial(20, 0.4, 12))).passed for _ in range(1500)]
+    assert binom.cdf(sum(failed), 1500, 0.05) < 0.999
+    assert sum(failed) > 0
+    gate = held_out_gate(held_out([8, 7, 19, 9]))
+    assert not gate.passed
+    assert "(19 of 20)" in gate.detail
+    assert held_out_gate(held_out([])).passed

@@ -149,6 +149,35 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
     )
 
 
+def held_out_gate(units: pd.DataFrame) -> Gate:
+    """Return whether no published arm is surprising to the trials without its own, by Bonferroni.
+
+    It sees what the other gates, whose parameters know the trial that they judge, are too mild
+    for: an outlying trial, an arm with a typing error. It takes leave-one-trial-out first, which
+    is why it is not part of :func:`check_fit`.
+
+    Parameters
+    ----------
+    units : DataFrame
+        ``units`` of :func:`ketpredict.leave_out.leave_one_trial_out`: ``trial``, ``arm``,
+        ``responders``, ``n`` and ``pit`` (mid; NaN for patients).
+    """
+    name = "published arms, their trials left out"
+    arms = units[units["pit"].notna()]
+    if arms.empty:
+        return Gate(name, True, "There is no published arm.")
+    pit = arms["pit"].to_numpy(float)
+    tail = 2.0 * np.minimum(pit, 1.0 - pit)
+    row = arms.iloc[int(tail.argmin())]
+    p_value = min(1.0, len(arms) * float(tail.min()))
+    detail = (
+        f"The most surprising of {len(arms)} is {trial_words(row['trial'])}, "
+        f"{arm_words(row['arm']).lower()} ({row['responders']:.0f} of {row['n']:.0f}), "
+        f"p = {p_value:.3g} for the worst of all (a gate at {FAMILY_WISE:g})."
+    )
+    return Gate(name, p_value >= FAMILY_WISE, detail)
+
+
 def convergence_table(posterior: Posterior) -> pd.DataFrame:
     """Return the worst value of each convergence measure beside its limit.
 

@@ -3,7 +3,7 @@
 Run ``OPENBLAS_NUM_THREADS=1 python scripts/approximations_study.py`` (some minutes on two cores):
 it writes the tables of ``docs/approximations.md``. Fixed before the first run: the two designs
 (the standard work of ``benchmarks/work.py``; the published evidence), the settings below, and what
-is compared.
+is compared; after it the patients predicted were made fewer (200 to 60), for time.
 
 Means and standard deviations are compared with those of a NUTS fit with default settings; a second
 NUTS fit with another seed shows how much of a difference is Monte Carlo error. Predicted are 60

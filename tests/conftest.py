@@ -9,6 +9,8 @@ import pytest
 
 import ketpredict as kp
 from ketpredict.errors import ConvergenceWarning, EvidenceWarning
+from ketpredict.fitting import SamplerSettings, fit, prepare
+from ketpredict.posterior import Posterior
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,29 @@ def published_fit() -> kp.KetamineResponseClassifier:
             draws=200, tune=200, chains=2, target_accept=0.8, random_state=1
         )
         return classifier.fit()
+
+
+@pytest.fixture(scope="session")
+def simulated_fits() -> dict[str, Posterior]:
+    """Return two rough fits to the same simulated patients: three predictors, and one of them.
+
+    Patients of four trials and the arms of a fifth; cells and a block of the predictors missing.
+    Tests must not change them.
+    """
+    names = ("bmi", "family_history_aud", "bdnf")
+    data = kp.simulate(
+        trials=5, patients=20, published_trials=1, predictors=names, missing=0.2,
+        missing_blocks={"trial_2": ["bdnf"]}, random_state=3,
+    )  # fmt: skip
+    references = {predictor.name: predictor for predictor in data.predictors}
+    settings = SamplerSettings(draws=300, tune=300, chains=2, target_accept=0.8, seed=1)
+    fits = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for name, predictors in (("full", names), ("bare", names[1:2])):
+            spec = data.spec.with_predictors(predictors)
+            fits[name] = fit(*prepare(spec, data.evidence(), references), settings)
+    return fits
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""The predictors' law against patients: statistics by hand, and what a wrong law looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ketpredict.errors import DataError
+from ketpredict.predictor_checks import FEWEST_PEOPLE, predictor_table
+from ketpredict.stored_design import design_of
+
+
+def with_values(fit, **changes):
+    arrays = {**fit.groups["constant_data"], **changes}
+    return dataclasses.replace(fit, groups={**fit.groups, "constant_data": arrays})
+
+
+def test_observed_statistics_by_hand(simulated_fits):
+    fit = simulated_fits["full"]
+    table, p_value = predictor_table(fit)
+    design = design_of(fit)
+    here = design.people.trial_idx == design.trials.index("trial_3")
+    value, weight = design.people.value[here], design.people.weight[here].astype(int)
+    value = np.repeat(value, weight, axis=0)
+    own = table[table["trial"] == "trial_3"].set_index(["predictor", "what"])
+    bmi = value[:, 0][~np.isnan(value[:, 0])]
+    assert own.loc[("bmi", "mean"), "observed"] == pytest.approx(bmi.mean())
+    assert own.loc[("bmi", "SD"), "observed"] == pytest.approx(bmi.std(ddof=1))
+    assert own.loc[("bmi", "SD"), "n"] == len(bmi)
+    both = value[~np.isnan(value[:, [0, 2]]).any(axis=1)]
+    expected = np.corrcoef(both[:, 0], both[:, 2])[0, 1]
+    assert own.loc[("bmi and bdnf", "correlation"), "observed"] == pytest.approx(expected)
+    rate = np.nanmean(value[:, 1])
+    assert own.loc[("family_history_aud", "rate"), "observed"] == pytest.approx(rate)
+    # bdnf is not measured in trial_2; a law fitted to its own data is not surprised by them.
+    assert not table[table["trial"] == "trial_2"]["predictor"].str.contains("bdnf").any()
+    assert (table["n"] >= FEWEST_PEOPLE).all()
+    assert p_value > 0.01
+
+
+def test_replicates_have_the_law_of_the_fit(simulated_fits):
+    """The median SD and correlation of replicates are those of the covariance, up to binaries."""
+    fit = simulated_fits["full"]
+    own = fit.groups["posterior"]
+    covariance = np.broadcast_to(np.array([[1.0, -0.9], [-0.9, 2.25]]),
+                                 own["predictor_covariance"].shape)  # fmt: skip
+    bare = {**own, "predictor_covariance": covariance.copy(),
+            "binary_shift": np.zeros_like(own["binary_shift"])}  # fmt: skip
+    table, p_value = predictor_table(
+        dataclasses.replace(fit, groups={**fit.groups, "posterior": bare})
+    )
+    middle = table.groupby(["predictor", "what"])["median"].mean()
+    assert middle["bmi", "SD"] == pytest.approx(1.0, abs=0.05)
+    assert middle["bdnf", "SD"] == pytest.approx(1.5, abs=0.08)
+    assert middle["bmi and bdnf", "correlation"] == pytest.approx(-0.6, abs=0.06)
+    assert middle["bmi and family_history_aud", "correlation"] == pytest.approx(0.0, abs=0.05)
+    assert p_value < 0.2  # and the data do not have that correlation
+
+
+def test_a_shift_of_an_assay_within_a_trial_is_seen(simulated_fits):
+    fit = simulated_fits["full"]
+    design = design_of(fit)
+    value = design.people.value.copy()
+    half = (design.people.trial_idx == 0) & (np.arange(len(value)) % 2 == 0)
+    value[half, 2] += 6.0
+    table, p_value = predictor_table(with_values(fit, people_value=value))
+    assert p_value < 0.02
+    assert table.iloc[table["p_value"].argmin()]["trial"] == "trial_1"
+
+
+def test_without_patients_there_is_nothing_to_check(simulated_fits):
+    fit = simulated_fits["full"]
+    value = np.full_like(design_of(fit).people.value, np.nan)
+    table, p_value = predictor_table(with_values(fit, people_value=value))
+    assert table.empty
+    assert p_value == 1.0
+    weight = design_of(fit).people.weight + 0.5
+    with pytest.raises(DataError, match="not whole"):
+        predictor_table(with_values(fit, people_weight=weight))

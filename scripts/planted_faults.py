@@ -41,7 +41,7 @@ TRUTH = {
     "trial_slope": [[0.0] * 3] * 8,
     "across_slope": [0.0] * 3,
 }
-NOT_OF_DATA = ("convergence", "Pareto k")
+NOT_OF_DATA = ("convergence", "Pareto k of patients")
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
 
@@ -120,9 +120,9 @@ FAULTS: dict[str, tuple[Fault, dict[str, list[list[float]]], str]] = {
     "skewed improvement": (skewed_improvement, {}, "posterior predictive, by threshold"),
     "missing by outcome": (missing_by_outcome, {}, "posterior predictive, by missingness"),
     "typing error in an arm": (typing_error, {}, "posterior predictive, as new trials"),
-    "assay shift": (assay_shift, {}, "predictors"),
-    "separation": (separation, {}, "separation"),
-    "duplicated patients": (duplicates, {}, "patients given twice"),
+    "assay shift": (assay_shift, {}, "predictors within trials"),
+    "separation": (separation, {}, "no separation"),
+    "duplicated patients": (duplicates, {}, "patients given once"),
 }
 """Fault, what it changes in the truth, and the gate that is named for it (fixed beforehand)."""
 

@@ -116,7 +116,7 @@ Fault = Callable[[pd.DataFrame, pd.DataFrame, np.random.Generator], Tables]
 FAULTS: dict[str, tuple[Fault, dict[str, list[list[float]]], str]] = {
     "none": (without_fault, {}, ""),
     "outlying trial": (outlying_trial, {}, "posterior predictive, as new trials"),
-    "effect reversed in a population": (without_fault, REVERSED, "associations by population"),
+    "effect reversed in a population": (without_fault, REVERSED, "effects of one sign"),
     "skewed improvement": (skewed_improvement, {}, "posterior predictive, by threshold"),
     "missing by outcome": (missing_by_outcome, {}, "posterior predictive, by missingness"),
     "typing error in an arm": (typing_error, {}, "posterior predictive, as new trials"),

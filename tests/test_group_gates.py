@@ -7,7 +7,12 @@ import pytest
 
 import ketpredict as kp
 from ketpredict.association_checks import association_table
-from ketpredict.group_gates import association_gate, missingness_gate, threshold_gate
+from ketpredict.group_gates import (
+    association_gate,
+    missingness_gate,
+    reversal_gate,
+    threshold_gate,
+)
 from ketpredict.stored_design import design_of
 
 
@@ -77,6 +82,19 @@ def test_a_predictor_that_decides_in_one_population_alone(full):
     found = association_gate(with_responders(full, responders))
     assert not found.passed
     assert "bmi" in found.detail
+
+
+def test_an_effect_that_is_turned_round_in_one_population(full):
+    assert reversal_gate(full).passed
+    own = full.groups["posterior"]
+    turned = np.zeros_like(own["population_slope"])
+    turned[..., 0, 0], turned[..., 1, 0] = 3.0, -3.0
+    groups = {**full.groups, "posterior": {**own, "population_slope": turned}}
+    found = reversal_gate(dataclasses.replace(full, groups=groups))
+    assert not found.passed
+    assert "bmi in Bipolar depression and Unipolar depression" in found.detail
+    one = dataclasses.replace(full, coords={**full.coords, "population": ["one"]})
+    assert reversal_gate(one) is None
 
 
 def test_what_is_missing_because_of_the_outcome(full):

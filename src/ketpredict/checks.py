@@ -27,7 +27,12 @@ from ketpredict.discrepancies import (
     statistics_table,
 )
 from ketpredict.gates import FAMILY_WISE, Gate, as_often
-from ketpredict.group_gates import association_gate, missingness_gate, threshold_gate
+from ketpredict.group_gates import (
+    association_gate,
+    missingness_gate,
+    reversal_gate,
+    threshold_gate,
+)
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import LeaveOneOut, leave_one_out
 from ketpredict.posterior import Posterior
@@ -128,7 +133,7 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
         gates.append(_duplicates_gate(twice))
     if len(apart):
         gates.append(_separation_gate(apart))
-    of_groups = (association_gate, missingness_gate, threshold_gate)
+    of_groups = (association_gate, reversal_gate, missingness_gate, threshold_gate)
     gates += [gate for check in of_groups if (gate := check(posterior)) is not None]
     return FitCheck(
         gates=tuple(gates),

@@ -5,6 +5,8 @@ All are judged as new trials, so that effects fitted to a group do not excuse it
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from ketpredict.association_checks import association_table
@@ -30,6 +32,32 @@ def association_gate(posterior: Posterior) -> Gate | None:
         f"replicated {row['lower']:.2f} to {row['upper']:.2f}; {as_often(p_value)}."
     )
     return Gate("associations by population", p_value >= FAMILY_WISE, detail)
+
+
+def reversal_gate(posterior: Posterior) -> Gate | None:
+    r"""Return whether no predictor's effect has opposite signs in two populations.
+
+    The model allows populations their own slopes, so that a reversal is fitted rather than missed;
+    it is told where the posterior probability that the slopes :math:`\gamma_k + \delta_k + b_{pk}`
+    of two populations differ in sign is above 95 %, by Bonferroni over predictors and pairs. None
+    where there is one population, or no predictor.
+    """
+    populations = posterior.coords["population"]
+    own = posterior.parameters
+    if len(populations) < 2 or not posterior.predictors:
+        return None
+    common = own["prognostic_slope"] + own["predictive_slope"]
+    positive = common[:, None] + own["population_slope"][:, : len(populations)] > 0
+    pairs = list(itertools.combinations(range(len(populations)), 2))
+    apart = np.array([(positive[:, a] != positive[:, b]).mean(axis=0) for a, b in pairs])
+    place, k = np.unravel_index(int(apart.argmax()), apart.shape)
+    limit = 1.0 - FAMILY_WISE / apart.size
+    first, second = (population_words(populations[p]) for p in pairs[place])
+    detail = (
+        f"Most likely to be of opposite sign is {posterior.predictors[k].name} in {first} and "
+        f"{second}: probability {apart[place, k]:.2f} (a gate at {limit:.3f})."
+    )
+    return Gate("effects of one sign", bool(apart[place, k] <= limit), detail)
 
 
 def missingness_gate(posterior: Posterior) -> Gate | None:

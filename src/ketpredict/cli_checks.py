@@ -23,10 +23,10 @@ from ketpredict.cli_options import (
 def check(
     fit: FitFile,
     as_json: AsJson = False,
-    output: Annotated[Path | None, typer.Option(help="Folder to write the picture to.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write the pictures to.")] = None,
     prob: Prob = 0.9,
 ) -> None:
-    """Check a fit: convergence, and each trial against what the model replicates."""
+    """Check a fit: convergence, replicates, calibration, predictors; status 1 if a gate fails."""
     check_prob(prob)
     from ketpredict.published import load_fit
 
@@ -36,16 +36,16 @@ def check(
     from ketpredict.checks import check_fit
 
     result = check_fit(posterior, prob)
-    written = None
     if output is not None:
-        from ketpredict.plots import predictive_plot, save_figure
+        from ketpredict.check_figures import check_figures
+        from ketpredict.plots import save_figure
 
-        figure = predictive_plot(result.predictive, prob)
-        written = save_figure(figure, output / "posterior_predictive_check.png")
+        for name, figure in check_figures(posterior, result, prob).items():
+            save_figure(figure, output / f"{name}.png")
     if as_json:
         print_json(result.as_table())
     else:
-        _print_check(result, written)
+        _print_check(result, output)
     if not result.passed:
         raise typer.Exit(FAILED)
 

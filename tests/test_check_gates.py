@@ -56,9 +56,12 @@ def test_a_sound_fit_passes_every_gate(sound):
         "predictors within trials",
         "patients given once",
         "no separation",
+        "associations by population",
+        "effects of one sign",
+        "posterior predictive, by missingness",
     ]
     table = json.loads(json.dumps(report.as_table(), allow_nan=False))
-    assert len(table["gates"]) == 9
+    assert len(table["gates"]) == 12
     assert table["posterior_predictive_new_trial"][0]["n"] == 20
 
 

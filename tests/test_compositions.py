@@ -1,6 +1,7 @@
 """The estimator inside scikit-learn's tools: the numbers, not only that they run."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ from sklearn.preprocessing import FunctionTransformer
 import ketpredict as kp
 
 pytestmark = [
+    pytest.mark.xdist_group("compositions"),  # its fit is made once
     # Few draws do not converge, and held-out trials lie beyond the evidence: both are said.
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::ketpredict.errors.EvidenceWarning"),
@@ -228,6 +230,7 @@ def test_calibration_display(fitted, table, response):
     expected = calibration_curve(response, response_probability(fitted, table), n_bins=4)
     assert np.array_equal(display.prob_true, expected[0])
     assert np.array_equal(display.prob_pred, expected[1])
+    plt.close(display.figure_)
 
 
 @pytest.mark.parametrize("kind", ["polars", "pyarrow", "mapping", "nullable", "words"])

@@ -26,6 +26,13 @@ from ketpredict.discrepancies import (
     statistic_draws,
     statistics_table,
 )
+from ketpredict.gates import FAMILY_WISE, Gate, as_often
+from ketpredict.group_gates import (
+    association_gate,
+    missingness_gate,
+    reversal_gate,
+    threshold_gate,
+)
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import LeaveOneOut, leave_one_out
 from ketpredict.posterior import Posterior
@@ -34,19 +41,8 @@ from ketpredict.replicates import BY_ARM, KNOWN_TRIAL, NEW_TRIAL, Replicates, re
 from ketpredict.tables import records
 from ketpredict.wording import arm_words, population_words, trial_words, verdict_words
 
-FAMILY_WISE = 0.05
-"""Most often that a gate may fail on data that come from the model."""
 MOST_ABOVE = 0.05
 """Share of patients whose Pareto k may be too large."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Gate:
-    """One rule that a fit must hold: its name, whether it holds, and why in words."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +133,8 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
         gates.append(_duplicates_gate(twice))
     if len(apart):
         gates.append(_separation_gate(apart))
+    of_groups = (association_gate, reversal_gate, missingness_gate, threshold_gate)
+    gates += [gate for check in of_groups if (gate := check(posterior)) is not None]
     return FitCheck(
         gates=tuple(gates),
         convergence=convergence_table(posterior),
@@ -279,7 +277,7 @@ def _predictive_gate(found: Replicates, table: pd.DataFrame) -> Gate:
     named = f"{trial_words(worst['trial'])}, {arm} ({worst['observed']} of {worst['n']})"
     detail = (
         f"{inside} of {len(table)} observed counts lie inside their replicated interval; the most "
-        f"surprising is {named}; {_as_often(p_value)}."
+        f"surprising is {named}; {as_often(p_value)}."
     )
     where = "known trials" if found.setting == KNOWN_TRIAL else "as new trials"
     return Gate(f"posterior predictive, {where}", p_value >= FAMILY_WISE, detail)
@@ -293,7 +291,7 @@ def _statistics_gate(draws: pd.DataFrame) -> Gate:
     row = statistics_table(draws).set_index("statistic").loc[worst]
     detail = (
         f"The most surprising is the {worst}: {row['observed']:.3g}, replicated "
-        f"{row['lower']:.3g} to {row['upper']:.3g}; {_as_often(p_value)}."
+        f"{row['lower']:.3g} to {row['upper']:.3g}; {as_often(p_value)}."
     )
     return Gate("test statistics, as new trials", p_value >= FAMILY_WISE, detail)
 
@@ -305,7 +303,7 @@ def _calibration_gate(found: Calibration) -> Gate:
         f"Furthest off are patients of the population {population_words(str(row['population']))}: "
         f"{row['responders']:.0f} of {row['n']:.0f} responded, {row['expected']:.1f} expected, "
         f"{row['miscalibration']:.4f} of the Brier score lost to miscalibration; "
-        f"{_as_often(found.p_value)}."
+        f"{as_often(found.p_value)}."
     )
     return Gate("calibration of patients, known trials", found.p_value >= FAMILY_WISE, detail)
 
@@ -339,7 +337,7 @@ def _predictors_gate(table: pd.DataFrame, p_value: float) -> Gate:
     detail = (
         f"The most surprising of {len(table)} is the {row['what']} of {row['predictor']} in "
         f"{trial_words(row['trial'])}: {row['observed']:.2f}, replicated {row['lower']:.2f} to "
-        f"{row['upper']:.2f} on the reference scale; {_as_often(p_value)}."
+        f"{row['upper']:.2f} on the reference scale; {as_often(p_value)}."
     )
     return Gate("predictors within trials", p_value >= FAMILY_WISE, detail)
 
@@ -370,10 +368,3 @@ def _separation_gate(table: pd.DataFrame) -> Gate:
         f"others in {where} perfectly: its slope there rests on the prior."
     )
     return Gate("no separation", False, detail)
-
-
-def _as_often(p_value: float) -> str:
-    return (
-        f"{100 * p_value:.3g} % of replicated data sets hold one as surprising (a gate at "
-        f"{100 * FAMILY_WISE:g} %)"
-    )

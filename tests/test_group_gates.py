@@ -1,0 +1,124 @@
+"""Checks of groups: associations, missingness, thresholds; by hand and on data made wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import ketpredict as kp
+from ketpredict.association_checks import association_table
+from ketpredict.group_gates import (
+    association_gate,
+    missingness_gate,
+    reversal_gate,
+    threshold_gate,
+)
+from ketpredict.stored_design import design_of
+
+
+@pytest.fixture
+def full(simulated_fits):
+    return simulated_fits["full"]
+
+
+def with_responders(posterior, responders):
+    """Return the fit as if other patients had responded: what is replicated stays."""
+    constant = {**posterior.groups["constant_data"], "responders": responders}
+    groups = {
+        **posterior.groups,
+        "constant_data": constant,
+        "observed_data": {"responders": responders},
+    }
+    return dataclasses.replace(posterior, groups=groups)
+
+
+def patients_of(posterior):
+    units = design_of(posterior).units
+    return units, np.flatnonzero((units.is_arm == 0) & (units.active > 0))
+
+
+def test_the_statistic_is_that_of_the_docstring(full):
+    table, p_value = association_table(full)
+    assert 0.0 < p_value <= 1.0
+    assert ((table["p_value"] >= 0) & (table["p_value"] <= 1)).all()
+    row = table[table["predictor"] == "bmi"].iloc[0]
+    design = design_of(full)
+    units, chosen = patients_of(full)
+    population = full.coords["population"].index(row["population"])
+    top = size = count = 0.0
+    for trial in range(len(design.trials)):
+        for arm in range(len(design.arms)):
+            here = [
+                i
+                for i in chosen
+                if units.population_idx[i] == population
+                and units.trial_idx[i] == trial
+                and units.arm_idx[i] == arm
+                and not np.isnan(units.value[i, 0])
+            ]
+            if here:
+                n = units.n[here]
+                apart = units.value[here, 0] - (n * units.value[here, 0]).sum() / n.sum()
+                top += (units.responders[here] * apart).sum()
+                size += (n * apart**2).sum()
+                count += n.sum()
+    assert row["observed"] == pytest.approx(top / np.sqrt(size))
+    assert row["n"] == count
+
+
+def test_what_the_model_made_passes(full):
+    for gate in (association_gate, missingness_gate):
+        found = gate(full)
+        assert found.passed, found.detail
+    assert threshold_gate(full) is None  # all trials count 50 %
+
+
+def test_a_predictor_that_decides_in_one_population_alone(full):
+    units, chosen = patients_of(full)
+    responders = units.responders.copy()
+    here = chosen[units.population_idx[chosen] == 0]
+    bmi = np.where(np.isnan(units.value[here, 0]), 0.0, units.value[here, 0])
+    responders[here] = np.where(bmi < np.median(bmi), units.n[here], 0.0)
+    found = association_gate(with_responders(full, responders))
+    assert not found.passed
+    assert "bmi" in found.detail
+
+
+def test_an_effect_that_is_turned_round_in_one_population(full):
+    assert reversal_gate(full).passed
+    own = full.groups["posterior"]
+    turned = np.zeros_like(own["population_slope"])
+    turned[..., 0, 0], turned[..., 1, 0] = 3.0, -3.0
+    groups = {**full.groups, "posterior": {**own, "population_slope": turned}}
+    found = reversal_gate(dataclasses.replace(full, groups=groups))
+    assert not found.passed
+    assert "bmi in Bipolar depression and Unipolar depression" in found.detail
+    one = dataclasses.replace(full, coords={**full.coords, "population": ["one"]})
+    assert reversal_gate(one) is None
+
+
+def test_what_is_missing_because_of_the_outcome(full):
+    units, _ = patients_of(full)
+    patients = units.is_arm == 0
+    missing = patients & np.isnan(units.value[:, 0])
+    responders = np.where(missing, units.n, np.where(patients, 0.0, units.responders))
+    found = missingness_gate(with_responders(full, responders))
+    assert not found.passed
+    assert "patients who tell" in found.detail
+
+
+def test_a_threshold_that_does_not_fit_the_rest(full):
+    units, _ = patients_of(full)
+    lower = units.trial_idx < 2
+    constant = {**full.groups["constant_data"], "threshold": np.where(lower, 30.0, 50.0)}
+    two = dataclasses.replace(full, groups={**full.groups, "constant_data": constant})
+    assert threshold_gate(two) is not None
+    nobody = np.where(lower, 0.0, units.responders)
+    found = threshold_gate(with_responders(two, nobody))
+    assert not found.passed
+    assert "30 %" in found.detail
+
+
+def test_a_wrong_request(full):
+    with pytest.raises(kp.DataError, match="expected 'population'"):
+        association_table(full, by="colour")

@@ -37,15 +37,19 @@ def check(seed: int) -> dict[str, bool]:
 @pytest.mark.slow
 def test_gates_fail_at_most_at_their_nominal_rate():
     failed: Counter[str] = Counter()
+    gates: set[str] = set()
     for seed in range(DATA_SETS):
-        failed.update(name for name, passed in check(seed).items() if not passed)
+        found = check(seed)
+        gates |= set(found)
+        failed.update(name for name, passed in found.items() if not passed)
     failed.pop("convergence", None)
-    # More failures than all but one in a thousand right gates would have; nine gates in a family.
-    most = binom.ppf(1.0 - 0.001 / 9, DATA_SETS, FAMILY_WISE)
+    # More failures than all but one in a thousand right gates would have, all gates together.
+    most = binom.ppf(1.0 - 0.001 / len(gates), DATA_SETS, FAMILY_WISE)
     assert max(failed.values(), default=0) <= most, failed
 
 
 def test_a_right_model_passes_every_gate_but_those_of_chance():
     passed = check(1)
-    assert len(passed) == 9
-    assert sum(passed.values()) >= 7
+    assert len(passed) >= 9
+    # The chains are too short for the gate of convergence, and one gate may fail by chance.
+    assert sum(passed.values()) >= len(passed) - 2

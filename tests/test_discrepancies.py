@@ -13,6 +13,7 @@ from ketpredict.discrepancies import (
     between_trial_sd,
     family_of_statistics,
     family_p_value,
+    largest_contrast,
     largest_residual,
     pooled_rate,
     statistic_draws,
@@ -72,6 +73,7 @@ def test_statistics_by_hand():
     assert active_minus_control(r, N, LABELS) == pytest.approx(31 / 70 - 9 / 60)
     worst = (10 * 31 / 70 - 1) / np.sqrt(10 * 31 / 70 * 39 / 70)
     assert largest_residual(r, N, LABELS) == pytest.approx(worst)
+    assert np.isnan(largest_contrast(r, N, LABELS))  # two trials with both kinds of arms
     nobody = LABELS.assign(active=True)
     assert np.isnan(active_minus_control(r, N, nobody))
     assert np.isnan(between_trial_sd(r, N, LABELS.assign(trial="A")))
@@ -87,3 +89,17 @@ def test_a_statistic_of_the_users_own_and_its_p_value():
         statistic_draws(found, {"by site": lambda r, n, labels: labels["site"].size})
     with pytest.raises(DataError, match="does not give a number"):
         statistic_draws(found, {"text": lambda r, n, labels: "many"})
+
+
+def test_the_largest_contrast_is_that_of_the_odd_trial():
+    trials = np.repeat(["A", "B", "C", "D"], 2)
+    labels = pd.DataFrame({"trial": trials, "active": [True, False] * 4})
+    n = np.full(8, 50)
+    angle = lambda r: 2 * np.arcsin(np.sqrt((r + 0.375) / 50.75))  # noqa: E731
+    usual = angle(25) - angle(10)
+    # Levels differ from trial to trial; the contrast does so in the last one alone.
+    r = np.array([25, 10, 25, 10, 25, 10, 5, 10])
+    expected = abs(angle(5) - angle(10) - usual) / np.sqrt(2 / 50)
+    assert largest_contrast(r, n, labels) == pytest.approx(expected)
+    lifted = np.array([25, 10, 25, 10, 25, 10, 45, 32])
+    assert largest_contrast(lifted, n, labels) < 1.0

@@ -113,11 +113,34 @@ def largest_residual(responders: np.ndarray, n: np.ndarray, labels: pd.DataFrame
     return float(np.divide(apart, spread, out=np.zeros(len(n)), where=spread > 0).max())
 
 
+def largest_contrast(responders: np.ndarray, n: np.ndarray, labels: pd.DataFrame) -> float:
+    """Return the largest distance of a trial's active minus control from the median trial's.
+
+    On the arcsine scale, in binomial SDs. What a trial's arms have in common cancels, so that one
+    arm with a wrong count stands out. NaN below three trials with both kinds of arms.
+    """
+    active = labels["active"].to_numpy(bool)
+    code, trials = pd.factorize(labels["trial"].to_numpy())
+    people, rate = np.zeros((2, len(trials))), np.zeros((2, len(trials)))
+    for side, chosen in enumerate((active, ~active)):
+        people[side] = np.bincount(code[chosen], n[chosen], len(trials))
+        rate[side] = np.bincount(code[chosen], responders[chosen], len(trials))
+    both = (people > 0).all(axis=0)
+    if both.sum() < 3:
+        return float("nan")
+    people, rate = people[:, both], rate[:, both]
+    angle = anscombe(rate, people) / np.sqrt(people)
+    contrast = angle[0] - angle[1]
+    spread = np.sqrt((1.0 / people).sum(axis=0))
+    return float((np.abs(contrast - np.median(contrast)) / spread).max())
+
+
 STATISTICS: Mapping[str, Statistic] = {
     "pooled rate": pooled_rate,
     "SD of rates between trials": between_trial_sd,
     "active minus control": active_minus_control,
     "largest residual": largest_residual,
+    "largest contrast in a trial": largest_contrast,
 }
 """Test statistics of :func:`statistics_table`, by name in words."""
 

@@ -150,10 +150,11 @@ def statistics_plot(draws: pd.DataFrame, table: pd.DataFrame) -> Figure:
     caption = (
         "Bars: the statistic in data sets replicated by the model; black line: in the data. A "
         "good one: every black line among the bars. A p-value (two-sided, mid-p) near 0 says "
-        "that the model does not make data like these in that respect."
+        "that the model does not make data like these in that respect. Rates and their "
+        "differences are shares of people; residual and contrast count binomial SDs."
     )
     there = table[np.isfinite(table["observed"])]
-    figure, axes = panels(len(there), "Test statistics", caption, columns=4, row_inches=2.9)
+    figure, axes = panels(len(there), "Test statistics", caption, columns=5, row_inches=2.9)
     for place, row in zip(axes, there.to_dict("records"), strict=True):
         values = draws[row["statistic"]].to_numpy()[1:]
         place.hist(values[np.isfinite(values)], bins=30, color=BLUE, alpha=0.6)
@@ -248,8 +249,8 @@ def pareto_plot(found: LeaveOneOut) -> Figure:
     """Return the Pareto k of every patient and arm."""
     caption = (
         "Each point: one patient or published arm left out by importance sampling. A good one: "
-        f"points below {PARETO_LIMIT}. Above it (dashed) the left-out prediction is rough, above 1 "
-        "(solid) unusable. Arms that are all of their trial are often above: their trial's own "
+        f"points below {PARETO_LIMIT}. Above it (dashed) the left-out prediction is rough, above "
+        "1 (solid) unusable. Arms that are all of their trial are often above: their trial's own "
         "effects follow them; leave the trial out instead."
     )
     figure, (axes,) = panels(1, "How far each left out moves the fit", caption, row_inches=3.6)

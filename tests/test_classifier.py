@@ -1,6 +1,8 @@
 """The scikit-learn face, on the published fit and on posteriors made by hand."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -272,3 +274,19 @@ def test_an_updated_estimator_is_a_new_one(published_fit):
     pd.testing.assert_frame_equal(
         published_fit.effects(0.8), effects_table(published_fit.fit_, 0.8)
     )
+
+
+def test_a_saved_fit_predicts_the_same_bits_in_a_fresh_process(classifier, tmp_path):
+    path = classifier.save(tmp_path / "fit.nc")
+    PATIENTS.to_parquet(tmp_path / "patients.parquet")
+    code = (
+        "import sys, numpy as np, pandas as pd, ketpredict as kp\n"
+        "clf, table = kp.load(sys.argv[1]), pd.read_parquet(sys.argv[2])\n"
+        "both = np.hstack([clf.predict_proba(table), clf.predict_interval(table)])\n"
+        "np.save(sys.argv[3], both)\n"
+    )
+    target = tmp_path / "there.npy"
+    arguments = [str(path), str(tmp_path / "patients.parquet"), str(target)]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    here = np.hstack([classifier.predict_proba(PATIENTS), classifier.predict_interval(PATIENTS)])
+    assert np.load(target).tobytes() == here.tobytes()

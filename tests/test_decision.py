@@ -1,4 +1,4 @@
-"""Net benefit: by counting, by a bootstrap of single patients, by dcurves where it is installed."""
+"""Net benefit: by counting, by a bootstrap of single patients, by the package dcurves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def test_net_benefit_equals_counting_also_at_a_patients_own_probability(patients
 
 
 def test_dcurves_agrees(patients):
-    dcurves = pytest.importorskip("dcurves")
+    import dcurves
+
     p, y = patients
     theirs = dcurves.dca(
         data=pd.DataFrame({"y": y.astype(int), "p": p}), outcome="y", modelnames=["p"],

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from typer.testing import CliRunner
 
 import ketpredict as kp
+from ketpredict.checks import held_out_gate
 from ketpredict.cli import app
 from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, fit, prepare
@@ -182,7 +183,9 @@ def test_the_command_line_validates(posterior, both, tmp_path, monkeypatch):
     path, folder = posterior.save(tmp_path / "fit.nc"), tmp_path / "validation"
     words = [str(word) for word in ("validate", path, "--method", "both", "--output", folder)]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.stderr
+    gate = held_out_gate(both.units)
+    assert result.exit_code == (0 if gate.passed else 1), result.stderr
+    assert f"{gate.name}: {'passed' if gate.passed else 'FAILED'}" in result.stdout
     assert (asked["by"], asked["method"], asked["n_jobs"]) == ("trial", "both", -1)
     assert asked["trials"] == posterior.coords["trial"]
     pooled = both.pooled.set_index(["kind", "measure"])
@@ -193,5 +196,12 @@ def test_the_command_line_validates(posterior, both, tmp_path, monkeypatch):
         "pooled.csv", "trials.csv", "units.csv", "folds.csv", "comparison.csv",
         "calibration_by_trial.png", "measures_by_trial.png",
     }  # fmt: skip
-    as_json = CliRunner().invoke(app, [*words[:2], "--json"])
-    assert json.loads(as_json.stdout)["by"] == "trial"
+    as_json = json.loads(CliRunner().invoke(app, [*words[:2], "--json"]).stdout)
+    assert as_json["by"] == "trial"
+    assert as_json["gates"][0]["passed"] == gate.passed
+    wrong = both.units.assign(pit=both.units["pit"].mask(both.units["pit"].notna(), 1e-6))
+    monkeypatch.setattr(
+        "ketpredict.leave_out.leave_one_trial_out",
+        lambda *_, **__: dataclasses.replace(both, units=wrong),
+    )
+    assert CliRunner().invoke(app, words[:2]).exit_code == 1

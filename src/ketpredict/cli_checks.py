@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,7 +91,7 @@ def validate(
     jobs: Annotated[int, typer.Option(help="Refits at once; -1: one for each core.")] = -1,
     prob: Prob = 0.9,
 ) -> None:
-    """Predict each trial from all others, as one that the fit has not seen."""
+    """Predict each trial from all others; status 1 if an arm is far off what they foresee."""
     check_prob(prob)
     from ketpredict.published import load_fit
 
@@ -102,19 +103,25 @@ def validate(
     from ketpredict.leave_out import leave_one_trial_out
 
     found = leave_one_trial_out(posterior, by=by, method=method, prob=prob, n_jobs=jobs)
+    from ketpredict.checks import held_out_gate
+
+    gate = held_out_gate(found.units)
     if output is not None:
         _write_validation(found, output)
     if as_json:
-        print_json(found.as_table())
-        return
-    from ketpredict.printing_validation import validation_print
-    from ketpredict.wording import RESEARCH_ONLY
+        print_json({**found.as_table(), "gates": [dataclasses.asdict(gate)]})
+    else:
+        from ketpredict.printing_validation import validation_print
+        from ketpredict.wording import RESEARCH_ONLY
 
-    out = console()
-    out.print(validation_print(found))
-    if output is not None:
-        out.print(f"Written: {output}", soft_wrap=True)
-    out.print(RESEARCH_ONLY)
+        out = console()
+        out.print(validation_print(found))
+        _print_gate(gate)
+        if output is not None:
+            out.print(f"Written: {output}", soft_wrap=True)
+        out.print(RESEARCH_ONLY)
+    if not gate.passed:
+        raise typer.Exit(FAILED)
 
 
 def _write_validation(found: Any, output: Path) -> None:
@@ -138,10 +145,14 @@ def _print_check(result: Any, written: Path | None) -> None:
     out.print("Observed responders, and what the model replicates in the same, known trial:")
     out.print(predictive_print(result.predictive))
     for gate in result.gates:
-        mark = "passed" if gate.passed else "FAILED"
-        out.print(f"[bold]{gate.name}: {mark}.[/bold] {gate.detail}")
+        _print_gate(gate)
     if written is not None:
         out.print(f"Written: {written}", soft_wrap=True)
+
+
+def _print_gate(gate: Any) -> None:
+    mark = "passed" if gate.passed else "FAILED"
+    console().print(f"[bold]{gate.name}: {mark}.[/bold] {gate.detail}")
 
 
 def _print_literature(found: Any, written: Path | None) -> None:

@@ -134,7 +134,7 @@ def test_not_fitted():
     for question in ("predict", "predict_interval", "predict_draws", "sample_outcomes", "explain"):
         with pytest.raises(NotFittedError):
             getattr(Classifier(), question)(PATIENTS)
-    for question in ("effects", "literature"):
+    for question in ("effects", "literature", "check", "validate"):
         with pytest.raises(NotFittedError):
             getattr(Classifier(), question)()
     with pytest.raises(NotFittedError):
@@ -252,6 +252,17 @@ def test_the_questions_of_a_fitted_estimator(classifier):
     mine, theirs = classifier.explain(one), explain(fit, classifier.encode(one))
     pd.testing.assert_frame_equal(mine.known, theirs.known)
     assert mine.probability == classifier.predict_proba(one)[0, 1]
+
+
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ExtrapolationWarning")
+def test_the_report_of_an_estimator_is_that_of_its_fit(published_fit):
+    from ketpredict.checks import check_fit
+
+    mine, theirs = published_fit.check(0.8), check_fit(published_fit.fit_, 0.8)
+    assert mine.gates == theirs.gates
+    with pytest.raises(kp.DataError, match="method is 'guess'"):
+        published_fit.validate(method="guess")
 
 
 @pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")

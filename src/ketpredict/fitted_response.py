@@ -21,7 +21,9 @@ from ketpredict.rows import Rows, encode_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ketpredict.checks import FitCheck
     from ketpredict.explanation import Explanation
+    from ketpredict.leave_out import LeftOut
     from ketpredict.literature import Literature
 
 _LABELS = ("trial", "population", "arm")
@@ -162,6 +164,39 @@ class FittedResponse:
         from ketpredict.literature import literature
 
         return literature(self.fit_, prob)
+
+    def check(self, prob: float = 0.9) -> FitCheck:
+        """Return the report on the fit: gates in words, and the tables behind them.
+
+        Returns
+        -------
+        FitCheck
+            See :func:`ketpredict.checks.check_fit`, and
+            :func:`ketpredict.check_figures.check_figures` for its pictures.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.checks import check_fit
+
+        return check_fit(self.fit_, prob)
+
+    def validate(self, by: str = "trial", method: str = "refit", prob: float = 0.9) -> LeftOut:
+        """Return how well each trial (or population) is predicted by all others.
+
+        Parameters
+        ----------
+        by : {"trial", "population"}
+        method : {"refit", "importance", "both"}
+            Exact refits, or weights of the fit's own draws with their Pareto k.
+
+        Returns
+        -------
+        LeftOut
+            See :func:`ketpredict.leave_out.leave_one_trial_out`.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.leave_out import leave_one_trial_out
+
+        return leave_one_trial_out(self.fit_, by=by, method=method, prob=prob)
 
     @property
     def posterior_(self) -> Any:

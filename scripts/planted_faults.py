@@ -239,9 +239,8 @@ def _weak(rate: pd.DataFrame) -> str:
     seen = [f"{name} ({most[name]:.2f})" for name in faults if most[name] >= 0.5]
     return (
         f"Seen in half of the data sets or more by some gate: {', '.join(seen) or 'none'}. Less "
-        f"often (the largest rate of any gate): {', '.join(weak) or 'none'}. Trials of 20 a group "
-        "say little: with a dozen trials and `ketpredict validate` (each trial left out) an "
-        "outlying one has a better chance of being seen."
+        f"often (the largest rate of any gate): {', '.join(weak) or 'none'}. Six trials of 20 "
+        "patients an arm leave the spread between trials wide enough to hold most of these."
     )
 
 

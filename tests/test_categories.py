@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import ndtr
 from scipy.stats import norm
+from sklearn.base import clone
 
 import ketpredict as kp
 from ketpredict.association import pattern_probability
@@ -150,3 +151,15 @@ def test_a_typing_error_among_numbers_is_no_category(centres):
     model = kp.KetamineResponseClassifier(predictors=["age"], trial="centre", **FEW)
     with pytest.raises(kp.DataError, match=r"row 5.*age is '5o'"):
         model.fit(centres.assign(age=ages))
+
+
+def test_numbers_as_categories_keep_those_that_a_part_lacks(centres):
+    codes = pd.Categorical((centres["age"] > 50).astype(int), categories=[0, 1, 2])
+    model = kp.KetamineResponseClassifier(predictors=["grade"], **FEW)
+    fitted = model.fit(centres.assign(grade=codes)[["grade"]], centres["response"])
+    assert [p.name for p in fitted.fit_.predictors] == ["grade=1", "grade=2"]
+    assert np.isfinite(fitted.predict_proba(pd.DataFrame({"grade": pd.Categorical([2])}))).all()
+    # A category that says missing, or twice the same, is none of its own.
+    labels = pd.Categorical(["I", "I ", "NA", "II"] * 60, categories=["I", "I ", "II", "NA"])
+    again = clone(model).fit(centres.assign(grade=labels)[["grade"]], centres["response"])
+    assert [p.name for p in again.fit_.predictors] == ["grade=II"]

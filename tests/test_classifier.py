@@ -301,3 +301,80 @@ def test_a_saved_fit_predicts_the_same_bits_in_a_fresh_process(classifier, tmp_p
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     here = np.hstack([classifier.predict_proba(PATIENTS), classifier.predict_interval(PATIENTS)])
     assert np.load(target).tobytes() == here.tobytes()
+
+
+FEW = {"draws": 20, "tune": 60, "chains": 2, "target_accept": 0.8, "random_state": 0}
+OWN = pd.DataFrame(
+    {"study": ["s1", "s2", "s3"] * 8, "bmi": np.linspace(20.0, 36.0, 24), "arm": "ketamine"}
+)
+OUTCOME = np.array([0, 1, 1, 0] * 6)
+rough = pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
+
+
+@rough
+def test_a_loaded_estimator_does_not_refit_without_the_evidence_it_had(tmp_path):
+    arms = {"trial": ["a1"], "population": ["ptsd"], "arm": ["ketamine"], "hours": [24.0]}
+    evidence = kp.make_evidence(arms={**arms, "n": [20], "responders": [11]})
+    fitted = Classifier(evidence=evidence, trial="study", **FEW).fit(OWN, OUTCOME)
+    loaded = kp.load(fitted.save(tmp_path / "fit.nc"))
+    with pytest.raises(kp.DataError, match=r"set_params\(evidence=...\)"):
+        clone(loaded).fit(OWN, OUTCOME)
+    again = clone(loaded).set_params(evidence=evidence).fit(OWN, OUTCOME)
+    assert again.fit_.coords["trial"] == fitted.fit_.coords["trial"]
+
+
+@rough
+def test_numbers_of_numpy_and_one_chain_can_be_saved(tmp_path):
+    arguments = {**FEW, "draws": np.int64(20), "chains": 1, "random_state": np.int64(3)}
+    fitted = Classifier(evidence=None, trial="study", **arguments).fit(OWN, OUTCOME)
+    loaded = kp.load(fitted.save(tmp_path / "fit.nc"))
+    assert (loaded.draws, loaded.random_state) == (20, 3)
+    assert any("one chain" in problem for problem in loaded.fit_.problems)
+
+
+@rough
+def test_columns_are_taken_by_position_whatever_their_index():
+    model = Classifier(evidence=None, **FEW)
+    turned = {"bmi": pd.Series(OWN["bmi"].to_numpy(), index=range(24)[::-1])}
+    plain = {"bmi": OWN["bmi"].to_numpy()}
+    first, second = (
+        clone(model).fit({**columns, "trial": OWN["study"]}, OUTCOME).predict_proba(plain)
+        for columns in (turned, plain)
+    )
+    assert np.array_equal(first, second)
+
+
+@rough
+def test_a_label_column_of_another_name_may_be_left_out_at_prediction():
+    fitted = Classifier(evidence=None, trial="study", **FEW).fit(OWN, OUTCOME)
+    rows = OWN[["bmi"]].head(3)
+    assert fitted.predict_settings(rows).tolist() == ["new trial, known population"] * 3
+    with pytest.raises(kp.DataError, match="Did you mean 'Study'"):
+        fitted.predict_proba(rows.assign(Study="s1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "table", "message"),
+    [
+        ({"cores": 0}, OWN, "cores is 0"),
+        ({"target_accept": "0.8"}, OWN, "target_accept is '0.8'"),
+        ({"predictors": "bmi"}, OWN, r"expected a list of names: \['bmi'\]"),
+        ({}, pd.concat([OWN, OWN[["bmi"]]], axis=1), "columns of the same name: bmi"),
+        ({}, OWN.assign(blinding="Open label"), "expected one of double_blind"),
+        ({}, OWN.assign(study=["s1", "S1", "s2"] * 8), "'S1' and 's1', two spellings"),
+        ({}, OWN.assign(population=["Unipolar Depression"] * 24), "two spellings of one label"),
+        ({}, OWN.assign(arm_class="inert_control"), "active, inert_control; one is right"),
+    ],
+)
+def test_what_a_reviewer_found_silent(monkeypatch, arguments, table, message):
+    monkeypatch.setattr("ketpredict.fitting._draw", None)
+    evidence = "published" if "population" in table else None
+    with pytest.raises(kp.KetpredictError, match=message):
+        Classifier(**{"evidence": evidence, "trial": "study", **arguments}).fit(table, OUTCOME)
+
+
+def test_a_typing_error_does_not_take_the_column_away(monkeypatch):
+    monkeypatch.setattr("ketpredict.fitting._draw", None)
+    table = pd.DataFrame({"crp": ["3.1", "3,1", *map(str, range(22))], "il6": np.arange(24.0)})
+    with pytest.raises(kp.DataError, match=r"row 2.*crp is '3,1'.*decimals with a point"):
+        Classifier(evidence=None).fit(table, OUTCOME)

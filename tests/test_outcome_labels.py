@@ -57,6 +57,27 @@ def test_the_caller_says_which_is_response(y, chosen, values):
     assert found.classes.tolist() == sorted(set(y))
 
 
+@pytest.mark.parametrize(
+    ("y", "chosen", "values", "classes"),
+    [
+        ([1, 1], 0, [0, 0], [0, 1]),  # a fold in which nobody responded, coded 0
+        ([0, 0], 0, [1, 1], [0, 1]),
+        ([True], False, [0], [False, True]),
+        (["no", "no"], "no", [1, 1], ["no", "yes"]),
+    ],
+)
+def test_one_label_is_what_the_caller_says_it_is(y, chosen, values, classes):
+    found = read_outcome(y, chosen)
+    assert found.values.tolist() == values
+    assert found.response == chosen
+    assert found.classes.tolist() == classes
+
+
+def test_missing_texts_are_missing():
+    found = read_outcome(["no", "NA", "yes", ""])
+    np.testing.assert_array_equal(found.values, [0, NAN, 1, NAN])
+
+
 def test_it_is_never_guessed_silently():
     found = read_outcome(["poor", "good", "good"])
     assert found.response == "poor"
@@ -75,6 +96,10 @@ def test_it_is_never_guessed_silently():
         (["good", "good"], None, "1 class only, 'good'"),
         (["good", "poor"], "fair", "response_label is 'fair'.*'good' and 'poor'"),
         ([[0, 1], [1, 0]], None, "1d array"),
+        (["Yes", "yes"], None, "'Yes' and 'yes', which mean the same"),
+        (["No", "no"], None, "mean the same"),
+        ([1, 1], 3, "response_label is 3.*0 and 1"),
+        ([], None, "y is empty"),
     ],
 )
 def test_what_is_no_outcome(y, chosen, message):

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from ketpredict.errors import KetpredictError
-from ketpredict.feature_columns import BY_NAME
+from ketpredict.feature_columns import BY_NAME, NOT_KEPT
 from ketpredict.fitted_response import FittedResponse
 from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.published import PUBLISHED, load_fit
@@ -173,7 +173,8 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         check_is_fitted(self, "fit_")
         from ketpredict.updating import update
 
-        return self.from_posterior(update(self.fit_, counts, seed=seed, strict=self.strict))
+        updated = self.from_posterior(update(self.fit_, counts, seed=seed, strict=self.strict))
+        return updated.set_params(**self.get_params(deep=False))
 
     @classmethod
     def from_posterior(cls, posterior: Posterior) -> KetamineResponseClassifier:
@@ -200,19 +201,21 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
     def _described(self) -> dict[str, Any]:
         """Return the constructor's arguments that a file can hold; the rest takes its default.
 
-        An `Evidence` or a `ModelSpec` is not repeated: the fit carries what it used of them.
+        An `Evidence` or a `ModelSpec` is not repeated: the fit carries what it used of them. An
+        estimator that was loaded says so when it is asked to fit again.
         """
-        described = self.get_params()
+        described = {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in self.get_params().items()
+        }
         if described["predictors"] is not None:
             described["predictors"] = list(described["predictors"])
-        if not isinstance(described["evidence"], str):
-            described["evidence"] = None
+        if not isinstance(described["evidence"], (str, type(None))):
+            described["evidence"] = NOT_KEPT
         if not isinstance(described["model"], str) or described["model"].endswith(".toml"):
             del described["model"]
         if not isinstance(described["random_state"], (int, type(None))):
             described["random_state"] = None
-        if isinstance(described["response_label"], np.generic):
-            described["response_label"] = described["response_label"].item()
         return described
 
     def _settings(self) -> SamplerSettings:
@@ -223,7 +226,11 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise KetpredictError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        if not 0 < self.target_accept < 1:
+        if self.cores is not None and not (
+            isinstance(self.cores, (int, np.integer)) and self.cores > 0
+        ):
+            raise KetpredictError(f"cores is {self.cores!r}; expected None or 1 and more.")
+        if not isinstance(self.target_accept, (int, float)) or not 0 < self.target_accept < 1:
             raise KetpredictError(
                 f"target_accept is {self.target_accept!r}; expected a number between 0 and 1."
             )

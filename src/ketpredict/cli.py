@@ -138,7 +138,7 @@ def fit(
     from ketpredict.wording import RESEARCH_ONLY, verdict_words
 
     out = console()
-    out.print(verdict_words(classifier.fit_.facts["diagnostics"]))
+    out.print(verdict_words(classifier.fit_.facts["diagnostics"]), markup=False)
     out.print(f"Written: {output}", soft_wrap=True)
     out.print(RESEARCH_ONLY)
 
@@ -250,5 +250,5 @@ def _print_predictions(predictions: Any, table: Any) -> None:
         for i in noted.index
     }
     for line in extrapolation_notes_print(notes):
-        out.print(f"Extrapolation {line}")
+        out.print(f"Extrapolation {line}", markup=False)
     out.print(RESEARCH_ONLY)

@@ -111,12 +111,13 @@ def validate(
     if as_json:
         print_json({**found.as_table(), "gates": [dataclasses.asdict(gate)]})
     else:
+        from ketpredict.printing import gate_print
         from ketpredict.printing_validation import validation_print
         from ketpredict.wording import RESEARCH_ONLY
 
         out = console()
         out.print(validation_print(found))
-        _print_gate(gate)
+        out.print(gate_print(gate))
         if output is not None:
             out.print(f"Written: {output}", soft_wrap=True)
         out.print(RESEARCH_ONLY)
@@ -138,21 +139,16 @@ def _write_validation(found: Any, output: Path) -> None:
 
 
 def _print_check(result: Any, written: Path | None) -> None:
-    from ketpredict.printing import convergence_print, predictive_print
+    from ketpredict.printing import convergence_print, gate_print, predictive_print
 
     out = console()
     out.print(convergence_print(result.convergence))
     out.print("Observed responders, and what the model replicates in the same, known trial:")
     out.print(predictive_print(result.predictive))
     for gate in result.gates:
-        _print_gate(gate)
+        out.print(gate_print(gate))
     if written is not None:
         out.print(f"Written: {written}", soft_wrap=True)
-
-
-def _print_gate(gate: Any) -> None:
-    mark = "passed" if gate.passed else "FAILED"
-    console().print(f"[bold]{gate.name}: {mark}.[/bold] {gate.detail}")
 
 
 def _print_literature(found: Any, written: Path | None) -> None:

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.arm_classes import load_arm_classes
 from ketpredict.categories import exclusive_places
 from ketpredict.cells import find_cells, trial_values
 from ketpredict.design_rows import arm_rows, patient_rows
 from ketpredict.errors import DataError
-from ketpredict.evidence import Evidence, load_arm_classes
+from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patterns import enumerate_patterns

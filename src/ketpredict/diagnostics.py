@@ -115,6 +115,8 @@ def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:
         *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
         *_beyond(flat["ess_tail"], f"tail ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
     ]
+    if values.shape[0] < 2:
+        problems.append("one chain alone has no R-hat")
     if divergences:
         problems.append(f"{divergences} divergent transitions")
     bfmi = _bfmi(stats)

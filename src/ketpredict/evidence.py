@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.arm_classes import arm_classes, load_arm_classes
+from ketpredict.column_names import squash
 from ketpredict.contracts import validate_arms, validate_associations, validate_participants
 from ketpredict.errors import DataError, EvidenceWarning
 from ketpredict.horizon import log_distance
 from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.resources import data_path
 from ketpredict.spec import (
-    ARM_CLASSES,
     FULL_THRESHOLD,
     REFERENCE_ARM,
     UNNAMED_POPULATION,
@@ -67,13 +68,6 @@ class Evidence:
         for table in (self.participants, self.arms, self.associations, self.arm_classes):
             hasher.update(table.to_csv(lineterminator="\n").encode())
         return hasher.hexdigest()
-
-
-def load_arm_classes() -> pd.DataFrame:
-    """Return the arms that the package knows, indexed by name."""
-    table = read_table(data_path("arm_classes.csv")).set_index("arm")
-    table["repeated"] = table["repeated"].astype(str).str.lower() == "true"
-    return table
 
 
 def load_evidence(name: str = "published") -> Evidence:
@@ -144,7 +138,8 @@ def make_evidence(
     effects = pd.DataFrame()
     if associations is not None:
         effects = validate_associations(associations).table
-    classes = _arm_classes(known_arms, published, patients)
+    _refuse_other_spellings(patients, published)
+    classes = arm_classes(known_arms, published, patients)
     return Evidence(patients, published, effects, classes, source)
 
 
@@ -154,6 +149,9 @@ def combine(own: Evidence, published: Evidence) -> Evidence:
     Where patients of a trial are given, its published arms and published patients are dropped:
     the patients say more and are the same people. Published arms give way to the user's own.
     """
+    _refuse_other_spellings(
+        *(getattr(one, table) for one in (published, own) for table in ("participants", "arms"))
+    )
     own_trials = set(own.participants["trial"]) | set(own.arms["trial"])
     messages = [*published.messages, *own.messages]
     kept_patients = published.participants[~published.participants["trial"].isin(own_trials)]
@@ -189,11 +187,7 @@ def select_horizons(evidence: Evidence, horizons: Horizons) -> Evidence:
     evidence = _without_double_counts(evidence)
     arms, messages = _select_arm_horizons(evidence, horizons)
     patients = _select_patient_horizons(evidence, horizons)
-    dropped = len(evidence.participants) - len(patients)
-    if dropped:
-        messages.append(
-            f"{dropped} participant rows at other horizons of the same patients were left out."
-        )
+    messages += _dropped_rows(evidence.participants, patients, horizons)
     return dataclasses.replace(
         evidence,
         arms=arms,
@@ -202,10 +196,43 @@ def select_horizons(evidence: Evidence, horizons: Horizons) -> Evidence:
     )
 
 
+def _dropped_rows(before: pd.DataFrame, kept: pd.DataFrame, horizons: Horizons) -> list[str]:
+    """Return what to say of participant rows that do not enter."""
+    names = ["trial", "participant"]
+    staying = set(map(tuple, kept[names].to_numpy()))
+    stays = np.array([tuple(row) in staying for row in before[names].to_numpy()], dtype=bool)
+    again, lost = int(stays.sum()) - len(kept), int((~stays).sum())
+    same = f"{again} participant rows at other horizons of the same patients were left out."
+    messages = [same] if again else []
+    if lost:
+        found = ", ".join(f"{hours:g}" for hours in sorted(set(before.loc[~stays, "hours"]))[:5])
+        low, high = horizons.window
+        messages.append(
+            f"{lost} rows of patients with no row in the horizon window ({low:g} to {high:g} hours "
+            f"after a single dose) were left out; hours found: {found}."
+        )
+    return messages
+
+
 def announce(messages: Iterable[str]) -> None:
     """Say what was dropped or left alone, once each, as :class:`EvidenceWarning`."""
     for message in dict.fromkeys(messages):
         warnings.warn(message, EvidenceWarning, stacklevel=3)
+
+
+def _refuse_other_spellings(*tables: pd.DataFrame) -> None:
+    """Refuse labels that differ in case, spaces or signs only: they would become two levels."""
+    for name in ("trial", "population", "arm", "scale"):
+        spelt: dict[str, str] = {}
+        for label in sorted({str(label) for table in tables for label in table[name].unique()}):
+            if not any(letter.isalpha() for letter in label):
+                continue  # 1.1 and 11 are two numbers
+            first = spelt.setdefault(squash(label) or label, label)
+            if first != label:
+                raise DataError(
+                    f"Column '{name}' holds '{first}' and '{label}', two spellings of one label; "
+                    "write it one way, that of the published evidence if it has it."
+                )
 
 
 def _without_double_counts(evidence: Evidence) -> Evidence:
@@ -369,29 +396,3 @@ def _complete_study(table: pd.DataFrame) -> pd.DataFrame:
 
 def _is_true(value: Any) -> bool:
     return str(value).strip().lower() in ("true", "1", "1.0", "yes", "y")
-
-
-def _arm_classes(
-    known: pd.DataFrame, arms: pd.DataFrame, participants: pd.DataFrame
-) -> pd.DataFrame:
-    """Return the class of every arm; an arm that the package does not know must bring its own."""
-    own: dict[str, dict[str, Any]] = {}
-    for table in (arms, participants):
-        if "arm_class" in table:
-            named = table[table["arm_class"].notna()]
-            for arm, arm_class in zip(named["arm"], named["arm_class"], strict=True):
-                own[arm] = {"arm_class": arm_class, "repeated": False, "label": arm}
-    names = set(arms["arm"]) | set(participants["arm"])
-    unknown = sorted(names - set(known.index) - set(own))
-    wrong = sorted({str(entry["arm_class"]) for entry in own.values()} - set(ARM_CLASSES))
-    if unknown or wrong:
-        found = f"Unknown arms: {', '.join(unknown)}. " if unknown else ""
-        found += f"Unknown arm classes: {', '.join(wrong)}. " if wrong else ""
-        raise DataError(
-            f"{found}Known arms: {', '.join(sorted(known.index))}. For another arm add a column "
-            f"arm_class with one of {', '.join(ARM_CLASSES)}."
-        )
-    extra = pd.DataFrame.from_dict(
-        {arm: own[arm] for arm in own if arm not in known.index}, orient="index"
-    )
-    return known if extra.empty else pd.concat([known, extra])

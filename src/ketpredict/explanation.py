@@ -36,7 +36,7 @@ from ketpredict.categories import of_one_column
 from ketpredict.errors import DataError
 from ketpredict.patients import Rows, Setting, affine, entering_values, setting_of
 from ketpredict.posterior import Posterior
-from ketpredict.predict import response_draws
+from ketpredict.predict import check_interval, response_draws
 from ketpredict.predictor_law import pattern_shift
 from ketpredict.tables import records
 from ketpredict.wording import value_words
@@ -121,6 +121,7 @@ def explain(posterior: Posterior, row: Rows, prob: float = 0.9) -> Explanation:
     DataError
         There is more than one patient, or none.
     """
+    check_interval(prob)
     if len(row) != 1:
         raise DataError(
             f"explain takes one patient at a time; found {len(row)} rows. Take one of them."

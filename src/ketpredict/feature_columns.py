@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
 
-from ketpredict.errors import CellTypeError
+from ketpredict.errors import CellTypeError, DataError
 from ketpredict.tables import as_table
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BY_NAME: dict[str, Any] = {"by_name": True, "names": None, "count": None}
 """How `X` is read by a fit that saw none."""
+NOT_KEPT = "(an Evidence that the file does not hold)"
+"""What a loaded estimator has in the place of the evidence that it was fitted with."""
 
 
 def is_table(X: Any) -> bool:
@@ -45,6 +47,11 @@ def read_training_table(estimator: Any, X: Any) -> pd.DataFrame:
         scikit-learn's own, where `X` is an array that cannot be one of patients.
     """
     table = _as_table(X)
+    twice = sorted(set(table.columns[table.columns.duplicated()]))
+    if twice:
+        raise DataError(
+            f"X has columns of the same name: {', '.join(twice)}. Keep one and rename others."
+        )
     # An estimator fitted anew to an array must forget the names of the table before.
     validate_data(estimator, table if is_table(X) else np.empty(table.shape), **_NO_CHECK)
     return table

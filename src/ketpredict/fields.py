@@ -84,9 +84,18 @@ def hours_field(*, needed: bool = False, optional_cell: bool = True) -> Field:
     return range_field("hours", expected, above=0, needed=needed, optional_cell=optional_cell)
 
 
+def _blinding(values: Any) -> Any:
+    """Return which labels are kinds of blinding; works on arrays and on pandas columns."""
+    known = values == BLINDINGS[0]
+    for name in BLINDINGS[1:]:
+        known = known | (values == name)
+    return known
+
+
+BLINDINGS = ("double_blind", "single_blind", "open_label")
 STUDY_FIELDS = (
     label_field("design"),
-    label_field("blinding"),
+    Field("blinding", "label", f"one of {', '.join(BLINDINGS)}", _blinding),
     range_field("threshold", "a percentage from 1 to below 100, such as 50", 1, below=100),
     label_field("scale"),
     yes_no_field("repeated"),

@@ -228,9 +228,10 @@ def _labels_of(column: pd.Series) -> tuple[str, ...] | None:
     """
     cells = [cell for cell in column.to_numpy(dtype=object) if not _is_missing(cell)]
     if isinstance(column.dtype, pd.CategoricalDtype):
-        if len(cells) and all(read_number(cell, words=True) in (0.0, 1.0) for cell in cells):
+        categories = [cell for cell in column.cat.categories if not _is_missing(cell)]
+        if categories and all(read_number(c, words=True) in (0.0, 1.0) for c in categories):
             return None
-        return tuple(read_label(cell) for cell in column.cat.categories)
+        return tuple(dict.fromkeys(read_label(cell) for cell in categories))
     texts = [cell for cell in cells if isinstance(cell, str)]
     if not texts or len(texts) < len(cells):
         return None

@@ -34,6 +34,7 @@ from ketpredict.unit_outcome import unit_probability
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
+_MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k")
 _COMPILED_NUTS = ("nuts", "nutpie")
 _SAMPLE_STATS = (
     "diverging", "energy", "depth", "n_steps", "tree_depth", "step_size", "log_weight",
@@ -198,7 +199,7 @@ def _collect(
             "ranges": predictor_ranges(design),
             "diagnostics": dataclasses.asdict(diagnostics)
             | {"problems": list(diagnostics.problems)}
-            | {name: _finite(getattr(diagnostics, name)) for name in ("bfmi", "pareto_k")},
+            | {name: _finite(getattr(diagnostics, name)) for name in _MAY_BE_NAN},
             "provenance": _provenance(design, evidence, settings),
             "messages": list(evidence.messages),
             "effects": [dict(fate) for fate in design.effect_fates],

@@ -31,6 +31,7 @@ from ketpredict.averages import Moved, average_probability
 from ketpredict.equations import unit_slope
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
+from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.stored_design import design_of
@@ -135,6 +136,7 @@ def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = Non
         in it, each period of a crossover patient once), ``effects`` (published ones that enter, of
         any population), ``extrapolated`` and ``reason`` (of the population at 24 h).
     """
+    check_interval(prob)
     arm = arm or posterior.coords["arm"][0]
     populations = list(posterior.coords["population"])
     draws = effect_draws(posterior, populations, arm)

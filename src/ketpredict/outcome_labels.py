@@ -13,6 +13,7 @@ from sklearn.utils.validation import column_or_1d
 
 from ketpredict.cell_values import is_missing, read_number, show
 from ketpredict.errors import DataError
+from ketpredict.tables import MISSING_TEXT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,8 @@ def read_outcome(y: Any, response_label: Any = None) -> Outcome:
     cells = column_or_1d(listed, warn=True)
     missing = np.array([_is_unknown(cell) for cell in cells.tolist()], dtype=bool)
     known = np.array(cells[~missing].tolist())
+    if not len(cells):
+        raise DataError("y is empty; expected one label for each row (0 samples were given).")
     if not len(known):
         raise DataError("y holds no outcome: every value is missing (Input y contains NaN).")
     if known.dtype.kind == "f" and np.isinf(known).any():
@@ -81,50 +84,58 @@ def read_outcome(y: Any, response_label: Any = None) -> Outcome:
 
 
 def _is_unknown(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.strip().casefold() in MISSING_TEXT
     return is_missing(cell) or (isinstance(cell, float) and math.isnan(cell))
 
 
 def _meaning(found: np.ndarray, response_label: Any) -> tuple[np.ndarray, Any, str]:
     """Return both labels, the one of response, and what was assumed."""
     labels = found.tolist()
-    if response_label is not None:
-        matches = [label for label in labels if label == response_label]
-        if len(labels) == 2 and matches:
-            return found, matches[0], ""
-        if len(labels) == 2:
-            listing = " and ".join(show(label) for label in labels)
-            raise DataError(
-                f"response_label is {show(response_label)}, and y holds {listing}; expected one "
-                "of the two."
-            )
     # Numbers that are not 0 or 1 are labels, not words.
     meant = [
         float(label) if isinstance(label, numbers.Real) else read_number(label, words=True)
         for label in labels
     ]
-    if set(meant) <= {0.0, 1.0} and response_label in (None, *labels, 0, 1):
-        return _said(found, meant)
-    if len(labels) < 2:
+    speaks = set(meant) <= {0.0, 1.0}
+    if speaks and len(set(meant)) < len(meant):
+        listing = " and ".join(show(label) for label in labels)
+        raise DataError(f"y holds {listing}, which mean the same; write one of them throughout.")
+    classes = _with_absent(found, meant) if speaks else found
+    if len(classes) < 2:
         raise DataError(
             f"y holds 1 class only, {show(labels[0])}; expected two labels, response and none. "
             "With 0 and 1 either may be absent."
         )
+    both = classes.tolist()
+    if response_label is not None:
+        if response_label not in both:
+            listing = " and ".join(show(label) for label in both)
+            raise DataError(
+                f"response_label is {show(response_label)}, and y holds {listing}; expected one "
+                "of the two."
+            )
+        return classes, both[both.index(response_label)], ""
+    if speaks:
+        words = [
+            float(label) if isinstance(label, numbers.Real) else read_number(label, words=True)
+            for label in both
+        ]
+        return classes, both[words.index(1.0)], ""
     return (
-        found,
-        labels[1],
-        f"y holds {show(labels[0])} and {show(labels[1])}, which do not say what they mean; "
-        f"{show(labels[1])} is taken as response (the larger, as scikit-learn's metrics do). Say "
+        classes,
+        both[1],
+        f"y holds {show(both[0])} and {show(both[1])}, which do not say what they mean; "
+        f"{show(both[1])} is taken as response (the larger, as scikit-learn's metrics do). Say "
         "it with response_label=...",
     )
 
 
-def _said(found: np.ndarray, meant: list[float | None]) -> tuple[np.ndarray, Any, str]:
+def _with_absent(found: np.ndarray, meant: list[float | None]) -> np.ndarray:
     """Return both labels where they mean no and yes; one that is absent is filled in."""
     if len(found) == 2:
-        return found, found[meant.index(1.0)].item(), ""
+        return found
     if found.dtype.kind in "biuf":
-        both = np.array([0, 1]).astype(found.dtype)
-        return both, both[1].item(), ""
-    other = {1.0: "no", 0.0: "yes"}[float(meant[0] or 0.0)]
-    both = np.array(sorted([found[0].item(), other]))
-    return both, found[0].item() if meant[0] == 1.0 else other, ""
+        return np.array([0, 1]).astype(found.dtype)
+    other = "no" if meant[0] == 1.0 else "yes"
+    return np.array(sorted([found[0].item(), other]))

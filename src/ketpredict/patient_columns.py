@@ -207,9 +207,13 @@ class _Reader:
             if column is None or column == canonical:
                 continue
             if column not in self.raw:
+                # Left out it is unknown, like any other; nearly there it is a typing error.
                 close = difflib.get_close_matches(column, self.raw, n=1, cutoff=0.75)
-                hint = f" Did you mean '{close[0]}'?" if close else ""
-                self._add(f"column '{column}' (for {canonical}) is not in the table.{hint}")
+                if close and close[0] != canonical:
+                    self._add(
+                        f"column '{column}' (for {canonical}) is not in the table. Did you mean "
+                        f"'{close[0]}'?"
+                    )
             elif canonical in self.raw:
                 self._add(
                     f"column_names takes {canonical} from '{column}', but the table has a column "

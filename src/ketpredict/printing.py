@@ -235,6 +235,12 @@ def convergence_print(table: pd.DataFrame) -> Table:
     return printed
 
 
+def gate_print(gate: Any) -> Text:
+    """Return a gate for print; brackets in its words are no markup."""
+    mark = "passed" if gate.passed else "FAILED"
+    return Text.assemble((f"{gate.name}: {mark}.", "bold"), f" {gate.detail}")
+
+
 def extrapolation_notes_print(notes: dict[str, str]) -> list[str]:
     """Return one line for each different reason behind a dagger."""
     by_reason: dict[str, list[str]] = {}

@@ -74,8 +74,17 @@ def _from_mapping(table: Mapping[Any, Any]) -> pd.DataFrame:
     import pandas as pd
 
     scalars = [pd.api.types.is_scalar(value) for value in table.values()]
+    # By position, as everywhere: pandas would align columns that have an index of their own.
+    columns = {
+        name: value.reset_index(drop=True) if isinstance(value, pd.Series) else value
+        for name, value in table.items()
+    }
+    lengths = {len(value) for value in columns.values() if isinstance(value, pd.Series)}
+    if len(lengths) > 1:
+        listed = " and ".join(map(str, sorted(lengths)))
+        raise DataError(f"The mapping is not a table: its columns have {listed} values.")
     try:
-        return pd.DataFrame(dict(table), index=[0] if scalars and all(scalars) else None)
+        return pd.DataFrame(columns, index=[0] if scalars and all(scalars) else None)
     except ValueError as error:
         raise DataError(f"The mapping is not a table: {error}.") from None
 

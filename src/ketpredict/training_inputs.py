@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ketpredict.errors import DataError
-from ketpredict.feature_columns import BY_NAME, is_table, read_training_table, read_weights
+from ketpredict.feature_columns import (
+    BY_NAME,
+    NOT_KEPT,
+    is_table,
+    read_training_table,
+    read_weights,
+)
 from ketpredict.fields import PARTICIPANT_FIELDS
 from ketpredict.fit_inputs import FitInputs, from_evidence_alone, from_patients
 from ketpredict.outcome_labels import read_outcome
@@ -41,6 +47,16 @@ def training_inputs(
     DataError
         With every problem of the table in one message.
     """
+    if isinstance(estimator.evidence, str) and estimator.evidence == NOT_KEPT:
+        raise DataError(
+            "This estimator was loaded from a file, which does not hold the Evidence that it was "
+            "fitted with. Give it again: set_params(evidence=...), or None for none."
+        )
+    if isinstance(estimator.predictors, str):
+        raise DataError(
+            f"predictors is {estimator.predictors!r}; expected a list of names: "
+            f"[{estimator.predictors!r}]."
+        )
     spec = load_spec(estimator.model)
     wanted = None if estimator.predictors is None else tuple(estimator.predictors)
     if X is None:

@@ -41,7 +41,10 @@ def read_labels(column: pd.Series) -> pd.Series:
     return pd.Series(labels, index=column.index, dtype=object)
 
 
-def is_readable(column: pd.Series) -> bool:
-    """Return whether a column holds numbers, booleans or texts of these, and not only nothing."""
+def is_mostly_readable(column: pd.Series) -> bool:
+    """Return whether most cells hold numbers, booleans or texts of these.
+
+    A few that do not are typing errors, to be told by row: the column must not vanish for them.
+    """
     values, wrong = read_numbers(column, words=True)
-    return not wrong and bool(values.notna().any())
+    return int(values.notna().sum()) > len(wrong)

@@ -10,7 +10,7 @@ import pandera.pandas as pa
 
 from ketpredict.cell_values import Problem, show, tell
 from ketpredict.column_names import Vocabulary, near_miss, summary_endings
-from ketpredict.contracts.cells import is_readable, read_labels, read_numbers
+from ketpredict.contracts.cells import is_mostly_readable, read_labels, read_numbers
 from ketpredict.contracts.fields import pandera_column
 from ketpredict.contracts.rules import Rule
 from ketpredict.fields import PARTICIPANT_FIELDS, Field
@@ -118,7 +118,7 @@ class Reader:
         if set(known) - OF_ANY_FIELD or self.misspelt:
             return known
         taken = {field.name for field in PARTICIPANT_FIELDS}
-        return [c for c in self.raw.columns if c not in taken and is_readable(self.raw[c])]
+        return [c for c in self.raw.columns if c not in taken and is_mostly_readable(self.raw[c])]
 
     def read(
         self, fields: Sequence[Field], rules: Callable[[pd.DataFrame], Sequence[Rule]]

@@ -84,7 +84,7 @@ def validate(
         str, typer.Option(help="What is left out at once: trial or population.")
     ] = "trial",
     method: Annotated[
-        str, typer.Option(help="refit (exact, minutes), importance (quick) or both.")
+        str, typer.Option(help="refit (exact), importance (no refit) or both.")
     ] = "refit",
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,

@@ -24,7 +24,8 @@ from work import standard_work
 from ketpredict.errors import ConvergenceWarning
 from ketpredict.evidence import make_evidence
 from ketpredict.fitting import SamplerSettings, fit, prepare
-from ketpredict.leave_out import PARETO_LIMIT, compare, leave_one_trial_out
+from ketpredict.importance import PARETO_LIMIT
+from ketpredict.leave_out import compare, leave_one_trial_out
 from ketpredict.predictors import load_predictors
 from ketpredict.spec import load_spec
 

@@ -239,8 +239,8 @@ def _weak(rate: pd.DataFrame) -> str:
     seen = [f"{name} ({most[name]:.2f})" for name in faults if most[name] >= 0.5]
     return (
         f"Seen in half of the data sets or more by some gate: {', '.join(seen) or 'none'}. Less "
-        f"often (the largest rate of any gate): {', '.join(weak) or 'none'}. Six trials of 20 "
-        "patients an arm leave the spread between trials wide enough to hold most of these."
+        f"often (the largest rate of any gate): {', '.join(weak) or 'none'}. Our reading: six "
+        "trials of 20 patients an arm leave the spread between trials wide enough to hold these."
     )
 
 

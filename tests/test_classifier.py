@@ -378,3 +378,12 @@ def test_a_typing_error_does_not_take_the_column_away(monkeypatch):
     table = pd.DataFrame({"crp": ["3.1", "3,1", *map(str, range(22))], "il6": np.arange(24.0)})
     with pytest.raises(kp.DataError, match=r"row 2.*crp is '3,1'.*decimals with a point"):
         Classifier(evidence=None).fit(table, OUTCOME)
+
+
+def test_no_predictors_are_none_also_without_patients():
+    from ketpredict.fit_inputs import from_evidence_alone
+    from ketpredict.spec import load_spec
+
+    spec = load_spec("published")
+    assert from_evidence_alone(spec, "published", ()).spec.predictors == ()
+    assert from_evidence_alone(spec, "published", None).spec.predictors == spec.predictors

@@ -75,6 +75,15 @@ def test_copied_patients_are_seen(check_design):
     assert found["B"] > 0.05
 
 
+def test_a_patient_with_two_periods_is_compared_too(check_design):
+    table = patients().assign(participant=lambda rows: rows.index.astype(str), period="1")
+    again = table.assign(period="2", bmi=table["bmi"] + 0.5)
+    both = pd.concat([table, again], ignore_index=True)
+    found = check_design(duplicated_patients, both)
+    assert found["patients"].tolist() == [60, 60]  # 30 patients a trial, two rows each
+    assert found["pairs"].sum() == 0
+
+
 def test_separation_is_seen_and_its_chance_is_right(check_design):
     table = patients(12)
     table["response"] = (table["bmi"] > table["bmi"].median()).astype(float)

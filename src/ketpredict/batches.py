@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ketpredict.errors import DataError
 from ketpredict.tables import (
+    PARQUET_REFUSALS,
     check_source,
     check_suffix,
     csv_errors,
     csv_options,
     csv_shape,
     parquet_errors,
+    refused_by_parquet,
     write_atomically,
 )
 
@@ -198,9 +200,8 @@ class _ParquetWriter:
             if self._file is None:
                 self._file = pq.ParquetWriter(self._path, table.schema)
             self._file.write_table(table)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise DataError(f"'{self._target}' cannot be written as Parquet: {reason}.") from None
+        except PARQUET_REFUSALS as error:
+            raise refused_by_parquet(self._target, error) from None
 
     def close(self) -> None:
         """Write the end of the file."""

@@ -3,8 +3,9 @@
 A gate on data fails when its p-value is below 5 %. Each is family-wise over all that it looks at
 (rows, statistics, groups), so that on data that come from the model a gate fails in at most 5 % of
 data sets, and less often where the model was fitted to the very counts that it is checked on. Gates
-are not adjusted for each other: of six independent ones at 5 % a right model fails one in four
-times at most. A failed gate says where to look, not what is wrong.
+are not adjusted for each other: were all eleven independent and each at its limit, a right model
+would fail one of them in 43 % of data sets (``docs/planted_faults.md`` has the rates that were
+seen). A failed gate says where to look, not what is wrong.
 """
 
 from __future__ import annotations
@@ -150,9 +151,9 @@ def check_fit(posterior: Posterior, prob: float = 0.9) -> FitCheck:
 def held_out_gate(units: pd.DataFrame) -> Gate:
     """Return whether no published arm is surprising to the trials without its own, by Bonferroni.
 
-    It sees what the other gates, whose parameters know the trial that they judge, are too mild
-    for: an outlying trial, an arm with a typing error. It takes leave-one-trial-out first, which
-    is why it is not part of :func:`check_fit`.
+    The other gates' parameters know the trial that they judge; these predictions do not. With few
+    trials they are wide all the same, and a mistyped arm may well pass. It takes
+    leave-one-trial-out first, which is why it is not part of :func:`check_fit`.
 
     Parameters
     ----------

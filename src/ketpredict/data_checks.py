@@ -30,7 +30,8 @@ def duplicated_patients(posterior: Posterior) -> pd.DataFrame:
     """Return, for each trial with patients, how many pairs of patients are the same in everything.
 
     Patients who tell fewer than two continuous predictors are left out: their values may well be
-    those of another one.
+    those of another one. A crossover patient whose predictors differ between periods stands in a
+    row for each; a copy of such a patient is not seen.
 
     Returns
     -------
@@ -45,7 +46,8 @@ def duplicated_patients(posterior: Posterior) -> pd.DataFrame:
     rows = []
     for trial, label in enumerate(design.trials):
         here = compared & (people.trial_idx == trial)
-        weight = np.round(people.weight[here]).astype(int)
+        # A patient whose predictors differ between periods is half a row in each.
+        weight = np.maximum(np.round(people.weight[here]), 1.0).astype(int)
         value = np.repeat(people.value[here], weight, axis=0)
         if len(value) < 2:
             continue

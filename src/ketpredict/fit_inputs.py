@@ -49,7 +49,7 @@ def from_evidence_alone(
     if outside is None:
         raise DataError("There is nothing to fit: X is None and evidence is None.")
     references = dict(load_predictors())
-    names = predictors or spec.predictors or ()
+    names = (spec.predictors or ()) if predictors is None else predictors
     unknown = [name for name in names if name not in references]
     if unknown:
         raise DataError(

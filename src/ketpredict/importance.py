@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 PARETO_LIMIT = 0.7
+"""Shape of importance weights above which they are not to be trusted."""
 
 
 @dataclasses.dataclass(frozen=True)

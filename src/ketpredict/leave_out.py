@@ -44,7 +44,6 @@ from ketpredict.tables import records
 from ketpredict.validation_tables import comparison_table, pooled_table, trial_table, unit_table
 
 METHODS = ("refit", "importance", "both")
-PARETO_LIMIT = 0.7
 REFIT_DRAWS, IMPORTANCE_DRAWS = 1000, 2000
 """Draws that predict a fold, thinned evenly from all; weights use up most of theirs."""
 _JOINT_DRAWS = 300

@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.wording import (
     DASH,
     arm_words,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 _LABELS = ("participant", "population", "arm")
 _MOST_ROWS = 40
 _LONGEST_PREDICTOR = 18
-PARETO_LIMIT = 0.7
-"""Shape of the importance weights above which an effect left out is not to be trusted."""
 _SECTION_COLUMNS = {
     "\nArm": 24,
     "\nResponse": 8,

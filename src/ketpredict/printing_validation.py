@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ketpredict.printing import PARETO_LIMIT, new_table
+from ketpredict.importance import PARETO_LIMIT
+from ketpredict.printing import new_table
 from ketpredict.wording import DASH, trial_words
 
 if TYPE_CHECKING:

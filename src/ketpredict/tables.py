@@ -316,6 +316,15 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _write_parquet(frame: pd.DataFrame, temporary: Path, target: Path) -> None:
     try:
         frame.to_parquet(temporary, index=False, engine="pyarrow")
-    except (ValueError, TypeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"'{target}' cannot be written as Parquet: {reason}.") from None
+    except PARQUET_REFUSALS as error:
+        raise refused_by_parquet(target, error) from None
+
+
+PARQUET_REFUSALS = (ValueError, TypeError, NotImplementedError)
+"""What PyArrow raises, or its errors derive from, where Parquet cannot hold a table."""
+
+
+def refused_by_parquet(target: Path, error: Exception) -> DataError:
+    """Return the error that says why a table cannot be written."""
+    reason = str(error).splitlines()[0].rstrip(".")
+    return DataError(f"'{target}' cannot be written as Parquet: {reason}.")

@@ -26,6 +26,7 @@ from ketpredict.design_extension import old_cells, with_trial
 from ketpredict.diagnostics import ESS_LIMIT
 from ketpredict.errors import ConvergenceError, ConvergenceWarning, DataError
 from ketpredict.evidence import Evidence, make_evidence, select_horizons
+from ketpredict.importance import PARETO_LIMIT
 from ketpredict.parameter_dims import coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions
@@ -35,7 +36,6 @@ from ketpredict.stored_design import design_arrays, design_of
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
 
-PARETO_LIMIT = 0.7
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
 _OF_TRIAL = ("trial_effect", "treatment_deviation", "trial_slope")
 _OF_DESIGN = ("trial", "law", "scale", "trial_cell", "reported_cell", "unreported_cell", "unit")

@@ -54,6 +54,7 @@ from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
     effects_table_of,
+    headline_table,
     literature_counts,
     partial_effect_alt,
     partial_effect_words_table,
@@ -265,7 +266,7 @@ def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
 def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:
     frame = population_table(posterior, prob)
     reference = frame[(frame["arm"] == posterior.coords["arm"][0]) & ~frame["course"]]
-    headline = probability_table(reference.drop_duplicates("population"), prob)
+    headline = headline_table(reference.drop_duplicates("population"), prob)
     table = probability_table(frame, prob)
     alt = probability_alt(frame)
     return {

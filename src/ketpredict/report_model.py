@@ -148,7 +148,7 @@ def parameter_frame(posterior: Posterior, prob: float) -> pd.DataFrame:
     for name in _SHOWN:
         after = posterior.groups["posterior"].get(name)
         before = posterior.groups.get("prior", {}).get(name)
-        if after is None or before is None:
+        if after is None or before is None or not after.size:
             continue
         flat = after.reshape(*after.shape[:2], -1)
         prior = before.reshape(-1, flat.shape[-1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -120,7 +121,7 @@ def _element(document: str, name: str) -> tuple[str, int]:
     body = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", body, count=1)
     role = f'<svg role="img" aria-labelledby="alt-{name}"'
-    return body.strip().replace("<svg", role, 1), round(width * _PIXELS_A_POINT)
+    return body.strip().replace("<svg", role, 1), math.ceil(width * _PIXELS_A_POINT) + 1
 
 
 def _own_identifiers(tag: str, name: str) -> str:

@@ -50,6 +50,41 @@ def probability_table(frame: pd.DataFrame, prob: float) -> Table:
     )
 
 
+def headline_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return the probability of response to the reference arm, population by population.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of :func:`ketpredict.summary.population_table`, all of one arm and outcome.
+    """
+    return table_of(
+        frame,
+        "headline",
+        f"Response to {arm_words(frame['arm'].iloc[0]).lower()}, {frame['outcome'].iloc[0]}, with "
+        f"{100 * prob:g} % intervals",
+        (
+            ("Population", lambda row: population_words(row["population"])),
+            ("Probability", lambda row: percent(row["probability"])),
+            (
+                "In one new trial",
+                lambda row: percent_range(row["trial_lower"], row["trial_upper"]),
+            ),
+            (
+                "Averaged over trials",
+                lambda row: percent_range(row["average_lower"], row["average_upper"]),
+            ),
+            ("Rests on", _rests_on),
+        ),
+    )
+
+
+def _rests_on(row: Row) -> str:
+    people = row["patients"] + row["patients_in_arms"]
+    words = f"{counted(row['trials'], 'trial')}, {counted(people, 'outcome')} of this arm"
+    return f"{words}; an extrapolation: {row['reason']}" if row["extrapolated"] else words
+
+
 def probability_alt(frame: pd.DataFrame) -> str:
     """Return what the forest plot shows, for those who do not see it."""
     first = frame.iloc[0]

@@ -160,7 +160,9 @@ def population_contrasts(
             rows.append((name, first, second, told, float(responders[0] @ score)))
     names = ["predictor", "first", "second", "n", "slope"]
     if not rows:
-        return pd.DataFrame(columns=[*names, "observed", "lower", "median", "upper", "p_value"]), 1.0
+        return pd.DataFrame(
+            columns=[*names, "observed", "lower", "median", "upper", "p_value"]
+        ), 1.0
     found = responders @ np.column_stack(columns)
     tails = np.quantile(found[1:], [(1.0 - prob) / 2.0, 0.5, (1.0 + prob) / 2.0], axis=0)
     table = pd.DataFrame(rows, columns=names).assign(

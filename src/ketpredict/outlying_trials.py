@@ -103,7 +103,8 @@ def outlying_gate(table: pd.DataFrame, p_value: float) -> Gate | None:
     """Return whether every trial is one that the others foresee; None where none is judged."""
     if table.empty:
         return None
-    row = table.iloc[int(table["p_value"].to_numpy().argmin())]
+    sides = table[["active_n", "control_n"]].notna().sum(axis=1).to_numpy(float)
+    row = table.iloc[int(chdtrc(sides, table["distance"].to_numpy(float) ** 2).argmin())]
     return Gate(
         "outlying trials",
         p_value >= FAMILY_WISE,

@@ -55,10 +55,11 @@ def predictor_table(
     Returns
     -------
     table : DataFrame
-        ``trial`` (``all``: together), ``predictor`` (or a pair, ``A and B``), ``what`` (mean, SD, rate or
-        correlation), ``n``, ``observed``, ``lower``, ``median``, ``upper`` (reference scale),
-        ``others`` (what the other trials have in common, of SDs and correlations; NaN elsewhere)
-        and ``p_value`` (two-sided; of SDs and correlations that of the difference from `others`).
+        ``trial`` (``all``: together), ``predictor`` (or a pair, ``A and B``), ``what`` (mean, SD,
+        rate or correlation), ``n``, ``observed``, ``lower``, ``median``, ``upper`` (reference
+        scale), ``others`` (what the other trials have in common, of SDs and correlations; NaN
+        elsewhere) and ``p_value`` (two-sided; of SDs and correlations that of the difference from
+        `others`).
         Empty where no trial has eight patients who know a predictor.
     p_value : float
         Family-wise over all rows.
@@ -108,7 +109,7 @@ def _asked(design: Design, trial: np.ndarray, value: np.ndarray) -> list[_Asked]
     asked = []
     told = ~np.isnan(value)
     for t in range(len(design.trials)):
-        wanted = [
+        wanted: list[tuple[str, tuple[int, ...]]] = [
             (what, (k,))
             for k, predictor in enumerate(design.predictors)
             for what in (("rate",) if predictor.kind == "binary" else ("mean", "SD"))

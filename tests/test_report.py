@@ -38,6 +38,7 @@ from ketpredict.stored_design import design_of
 from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import records
 from ketpredict.tripod import AUTHOR, ITEMS, checklist
+from ketpredict.validation_measures import concordance
 from ketpredict.wording import percent, percent_range, signed, trial_words
 
 pytestmark = pytest.mark.xdist_group("report")  # its pages are made once
@@ -567,6 +568,16 @@ def test_patients_left_out_are_measured_as_by_hand(odd):
             assert table.loc[(trial, "c_statistic"), "reason"]
         else:
             assert measured == pytest.approx(sum(pairs) / len(pairs))
+        known = (rows["times"] * (rows["responders"] - rows["probability"]) ** 2).sum()
+        assert table.loc[(trial, "brier"), "apparent"] == pytest.approx(known / len(people))
+
+
+def test_leaving_out_alone_puts_a_c_statistic_below_chance():
+    """What the note of the table says: predictions that are the mean of the others have c = 0."""
+    response = np.repeat([1.0, 0.0], [6, 23])
+    mean_of_others = (response.sum() - response) / (len(response) - 1)
+    assert concordance(response, mean_of_others[None]).tolist() == [0.0]
+    assert concordance(response, np.full((1, 29), response.mean())).tolist() == [0.5]
 
 
 def test_the_summary_says_what_the_curve_and_the_data_say(odd, odd_page, arms_only):

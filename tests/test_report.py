@@ -406,6 +406,8 @@ def test_validation_makes_the_way_to_the_page_by_its_file(odd, left_out, odd_pag
     folds = odd_page.cells("validation-folds")
     assert len(folds) == len(odd.coords["trial"])
     assert "Leave-one-trial-out was not given" not in odd_page.texts["main"]
+    failed = (left_out.folds["pareto_k"] > 0.7).sum()
+    assert f"Pareto k above 0.7 in {failed} of {len(folds)}" in odd_page.texts["main"]
 
 
 def test_validation_of_something_else_is_refused(odd, left_out, plain, tmp_path):
@@ -422,7 +424,14 @@ def test_validation_of_something_else_is_refused(odd, left_out, plain, tmp_path)
     with pytest.raises(DataError, match="is of another fit"):
         read_validation(path, plain[0])
     path.write_text(json.dumps({"fit": fit_identity(odd), **left_out.as_table(), "units": 3}))
-    with pytest.raises(DataError, match="holds no tables"):
+    with pytest.raises(DataError, match="cannot be used"):
+        read_validation(path, odd)
+    whole = {"fit": fit_identity(odd), **left_out.as_table()}
+    path.write_text(json.dumps({**whole, "folds": [{"fold": "a"}]}))
+    with pytest.raises(DataError, match=r"'folds' lacks joint_error, joint_log_score, method"):
+        read_validation(path, odd)
+    path.write_text(json.dumps({**whole, "method": "guess"}))
+    with pytest.raises(DataError, match="its method is 'guess'"):
         read_validation(path, odd)
 
 

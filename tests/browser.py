@@ -153,6 +153,11 @@ def small_text(driver: Chrome, least: float = 12.0) -> list[str]:
     return driver.execute_script(_MEASURES + "return smallText(arguments[0]);", least)
 
 
+def faint_picture_text(driver: Chrome, least: float = 4.5) -> list[str]:
+    """Return text in SVG pictures whose contrast with what is behind it is below `least`."""
+    return driver.execute_script(_MEASURES + "return faintPictureText(arguments[0]);", least)
+
+
 def cut_text(driver: Chrome) -> list[str]:
     """Return elements that hide part of their text: it does not fit, and they do not scroll."""
     return driver.execute_script(_MEASURES + "return cutText();")

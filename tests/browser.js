@@ -89,20 +89,24 @@ function pictureFaults() {
   const found = [];
   const said = new Map();
   const pictures = [...document.querySelectorAll("img, svg")].filter(
-    (e) => !e.ownerSVGElement && !e.closest("[aria-hidden=true]"),
+    (e) => !e.ownerSVGElement && !e.closest("[aria-hidden=true]") && seen(e),
   );
   if (!pictures.length) found.push("there are no pictures");
   pictures.forEach((e, i) => {
     const label = `picture ${i + 1}${e.id ? " #" + e.id : ""}`;
     const words = wordsOf(e).trim();
     const box = e.getBoundingClientRect();
-    if (seen(e) && (box.width < 20 || box.height < 20 || e.naturalWidth === 0))
+    if (box.width < 20 || box.height < 20 || e.naturalWidth === 0)
       found.push(`${label} is not drawn`);
     if (!words) found.push(`${label} has no words`);
     else if (said.has(words)) found.push(`${label} says what ${said.get(words)} says`);
     else said.set(words, label);
   });
   return found;
+}
+
+function emptyPictures() {
+  for (const e of document.querySelectorAll("svg")) if (!e.ownerSVGElement) e.replaceChildren();
 }
 
 function pixel(colour) {

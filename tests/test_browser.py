@@ -68,17 +68,13 @@ def test_a_good_page_has_no_faults(open_page):
         driver = open_page(**how)
         assert console(driver) == []
         assert [address.rpartition("/")[2] for address in requests(driver)] == ["page.html"]
-        found = audit(driver)
-        assert found["violations"] == []
-        (undecided,) = found["incomplete"]  # text in pictures: axe does not know what is behind it
-        assert "color-contrast" in undecided
-        assert "; text; " in undecided
         assert wider_than_screen(driver) == []
         assert small_text(driver) == []
         assert picture_faults(driver) == []
         assert faint_picture_text(driver) == []
         space_text(driver)
         assert cut_text(driver) == []
+        assert audit(driver) == {"violations": [], "incomplete": []}
     found = press_tab_to_the_end(open_page())
     assert [stop["name"].split()[0] for stop in found["stops"]] == ["a", "div", "a"]
     assert all(stop["ring"] >= 3 and stop["shown"] for stop in found["stops"])

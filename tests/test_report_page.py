@@ -1,12 +1,9 @@
 """The report as a person meets it: opened in a browser, at a desk and on a phone, by day and night.
 
-Its fit is simulated, and names in it hold everything that markup is made of.
+The fit is simulated, and its names hold markup: patients of four trials, arms of a fifth.
 """
 
 from __future__ import annotations
-
-import dataclasses
-import re
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -29,48 +26,20 @@ from browser import (
     space_text,
     wider_than_screen,
 )
-from ketpredict.predictors import Predictor
-from ketpredict.report import write_report
+from report_fits import ODD_LABEL, ODD_POPULATION, ODD_TRIAL
 
-pytestmark = pytest.mark.xdist_group("browser")  # one browser, and one report
+pytestmark = pytest.mark.xdist_group("report")  # its page is made once
 
-NAMES = {
-    "trial_1": "<script>window.pwned = true</script>",
-    "trial_2": "<img src=x onerror=\"window.pwned = true\"> & 'Sons'",
-    "unipolar_depression": '"low" & <b onmouseover="pwned = 1">blue</b>',
-    "family_history_aud": "father's </td> & mother's",
-    "Family history of alcohol use disorder": "Father's </td> & \"mother's\"",
-    "saline": "salt & <i>water</i>",
-}
 VIEWS = [
     pytest.param(DESKTOP, False, id="desktop, day"),
     pytest.param(PHONE, True, id="phone, night"),
 ]
 
 
-def renamed(value):
-    """Return plain data with all of :data:`NAMES` in the place of what they stand for."""
-    if isinstance(value, str):
-        return re.sub("|".join(NAMES), lambda found: NAMES[found[0]], value)
-    if isinstance(value, dict):
-        return {renamed(key): renamed(item) for key, item in value.items()}
-    return [renamed(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 @pytest.fixture(scope="module")
-def page(simulated_fits, tmp_path_factory):
-    """Return a report: patients of four trials and the arms of a fifth; it did not converge."""
-    fit = simulated_fits["full"]
-    predictors = tuple(Predictor.from_dict(renamed(p.to_dict())) for p in fit.predictors)
-    hostile = dataclasses.replace(
-        fit,
-        coords=renamed(dict(fit.coords)),
-        spec=fit.spec.with_predictors(tuple(predictor.name for predictor in predictors)),
-        predictors=predictors,
-        facts=renamed(fit.facts),
-    )
+def page(odd_text, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(hostile, path)
+    path.write_text(odd_text, encoding="utf-8")
     return path
 
 
@@ -81,22 +50,20 @@ def test_nothing_is_fetched_run_or_complained_of(browser, page):
     assert browser.execute_script("return typeof window.pwned") == "undefined"
     assert browser.execute_script("return document.querySelectorAll('script').length") == 0
     words = browser.execute_script("return document.body.innerText")
-    for name in NAMES.values():
-        assert name in words or name[0].upper() + name[1:] in words
+    for name in (ODD_TRIAL, ODD_POPULATION, ODD_LABEL):
+        assert name in words or name[:1].upper() + name[1:] in words
 
 
-@pytest.mark.parametrize("opened", [False, True])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE])
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_audit_finds_nothing(browser, page, size, dark, opened):
+@pytest.mark.parametrize(("size", "dark"), VIEWS)
+def test_the_audit_finds_nothing(browser, page, size, dark):
     show(browser, page, size, dark=dark)
-    if opened:
-        open_details(browser)
+    open_details(browser)
+    assert faint_picture_text(browser) == []
     found = audit(browser)
     assert found["violations"] == []
-    # Text in pictures is what axe cannot decide: its contrast is measured.
-    assert [finding for finding in found["incomplete"] if "color-contrast" not in finding] == []
-    assert faint_picture_text(browser) == []
+    # Cells that scrolled under the first column: axe does not know what is behind them.
+    undecided = [one for one in found["incomplete"] if "partially obscured" not in one]
+    assert undecided == []
 
 
 @pytest.mark.parametrize(("size", "dark"), VIEWS)

@@ -24,7 +24,7 @@ _POINTS = 9.0
 _LETTERS = {"normal": 43, "bold": 37}
 _ACROSS, _UPWARDS = 34, 26
 _SHORT = 16
-_MOST_TICKS = 7
+_MOST_TICKS = 6
 _LINE, _MARKS, _PANEL, _AROUND = 0.165, 0.32, 2.1, 0.5
 _GAP = 5.0
 
@@ -195,4 +195,5 @@ def _wrap(axes: Any) -> None:
     ticks = axes.get_xticks()
     if isinstance(axes.xaxis.get_major_locator(), FixedLocator) and len(ticks) > _MOST_TICKS:
         words = axes.xaxis.get_major_formatter().format_ticks(ticks)
-        axes.set_xticks(ticks[::2], words[::2])
+        every = -(-len(ticks) // _MOST_TICKS)
+        axes.set_xticks(ticks[::every], words[::every])

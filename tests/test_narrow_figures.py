@@ -31,7 +31,8 @@ def needed_figure():
     rows = {"population": ["bipolar_depression", "ocd"], "arm": "ketamine", "control": "saline",
             "difference": [0.2, 0.3], "lower": [-0.1, 0.1], "upper": [0.5, 0.6],
             "number_needed": [5.0, 3.3], "number_lower": [2.0, 1.7],
-            "number_upper": [np.inf, 10.0]}  # fmt: skip
+            "number_upper": [np.inf, 10.0], "extrapolated": [True, False],
+            "reason": ["reported only at 168 h", ""]}  # fmt: skip
     return number_needed_plot(pd.DataFrame(rows))
 
 
@@ -129,7 +130,7 @@ def test_a_figure_that_is_merely_made_small_cannot(make):
     [
         (arms_figure, [f"A trial with a name {i}, Unipolar depression, esketamine nasal 28 mg"
                        "\N{SPACE}(n = 30)" for i in range(6)]),
-        (needed_figure, ["Bipolar depression, saline", "5.0 (2.0 to no upper end)",
+        (needed_figure, ["Bipolar depression, saline †", "OCD, saline", "5.0 (2.0 to no upper end)",
                          "Number needed to treat", "3.3 (1.7 to 10.0)"]),
         (forest_figure, ["OCD: end of a repeated course, 288 h, improved by 50 % or more",
                          "Ketamine", "Saline", "50 %", "20 %", "Probability"]),

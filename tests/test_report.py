@@ -37,6 +37,7 @@ from ketpredict.stored_design import design_of
 from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import records
 from ketpredict.tripod import AUTHOR, ITEMS, checklist
+from ketpredict.validation_measures import concordance
 from ketpredict.wording import percent, percent_range, signed, trial_words
 from report_fits import ODD_LABEL, ODD_TRIAL, thinned, verdict
 
@@ -353,6 +354,8 @@ def test_validation_makes_the_way_to_the_page_by_its_file(odd, left_out, odd_pag
     folds = odd_page.cells("validation-folds")
     assert len(folds) == len(odd.coords["trial"])
     assert "Leave-one-trial-out was not given" not in odd_page.texts["main"]
+    failed = (left_out.folds["pareto_k"] > 0.7).sum()
+    assert f"Pareto k above 0.7 in {failed} of {len(folds)}" in odd_page.texts["main"]
 
 
 def test_validation_of_something_else_is_refused(odd, left_out, plain, tmp_path):
@@ -369,7 +372,14 @@ def test_validation_of_something_else_is_refused(odd, left_out, plain, tmp_path)
     with pytest.raises(DataError, match="is of another fit"):
         read_validation(path, plain[0])
     path.write_text(json.dumps({"fit": fit_identity(odd), **left_out.as_table(), "units": 3}))
-    with pytest.raises(DataError, match="holds no tables"):
+    with pytest.raises(DataError, match="cannot be used"):
+        read_validation(path, odd)
+    whole = {"fit": fit_identity(odd), **left_out.as_table()}
+    path.write_text(json.dumps({**whole, "folds": [{"fold": "a"}]}))
+    with pytest.raises(DataError, match=r"'folds' lacks joint_error, joint_log_score, method"):
+        read_validation(path, odd)
+    path.write_text(json.dumps({**whole, "method": "guess"}))
+    with pytest.raises(DataError, match="its method is 'guess'"):
         read_validation(path, odd)
 
 
@@ -515,6 +525,16 @@ def test_patients_left_out_are_measured_as_by_hand(odd):
             assert table.loc[(trial, "c_statistic"), "reason"]
         else:
             assert measured == pytest.approx(sum(pairs) / len(pairs))
+        known = (rows["times"] * (rows["responders"] - rows["probability"]) ** 2).sum()
+        assert table.loc[(trial, "brier"), "apparent"] == pytest.approx(known / len(people))
+
+
+def test_leaving_out_alone_puts_a_c_statistic_below_chance():
+    """What the note of the table says: predictions that are the mean of the others have c = 0."""
+    response = np.repeat([1.0, 0.0], [6, 23])
+    mean_of_others = (response.sum() - response) / (len(response) - 1)
+    assert concordance(response, mean_of_others[None]).tolist() == [0.0]
+    assert concordance(response, np.full((1, 29), response.mean())).tolist() == [0.5]
 
 
 def test_the_summary_says_what_the_curve_and_the_data_say(odd, odd_page, arms_only):

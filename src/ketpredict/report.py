@@ -71,6 +71,7 @@ from ketpredict.report_validation import (
     calibration_alt,
     folds_table,
     forest_alt,
+    method_words,
     pooled_words_table,
     read_validation,
     trial_measures_table,
@@ -332,7 +333,7 @@ def _validation(found: LeftOut | None) -> dict[str, Any]:
     return {
         "validation": {
             "by": found.by,
-            "method": found.method,
+            "method": method_words(found),
             "prob": f"{100 * found.prob:g} %",
             "gate": held_out_gate(found.units),
             "pooled": pooled_words_table(found),

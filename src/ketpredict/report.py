@@ -359,4 +359,6 @@ def _validation(found: LeftOut | None) -> dict[str, Any]:
 def _exhibit(figure: Any, name: str, alt: str, table: Any = None) -> dict[str, Any]:
     """Return a picture with the table of its numbers, for the page."""
     found = picture(figure, name, alt)
-    return {"picture": found, "svg": Markup(found.svg), "table": table}  # noqa: S704
+    # Both are the writer's own elements, which escapes every name in them.
+    wide, narrow = Markup(found.svg), Markup(found.narrow)  # noqa: S704
+    return {"picture": found, "svg": wide, "narrow": narrow, "table": table}

@@ -40,8 +40,8 @@ def gate_table(gates: tuple[Gate, ...]) -> Table:
         "Each gate on data fails in at most 5 % of data sets that come from the model; gates are "
         "not adjusted for each other, and few data leave them blind to much: "
         "docs/planted_faults.md of ketpredict says which gate sees which fault how often. "
-        "P-values of replicates lean towards one half, since parameters were fitted to the same data. A "
-        "failed gate says where to look, not what is wrong.",
+        "P-values of replicates lean towards one half, since parameters were fitted to the same "
+        "data. A failed gate says where to look, not what is wrong.",
     )
 
 

@@ -24,7 +24,7 @@ MEASURES = {
     "brier": "Brier score (0 is best)",
     "log_score": "log score (0 is best)",
 }
-MOST_ROUGH = 0.2
+MOST_ROUGH = 0.1
 """Share of events above the limit of Pareto k from which on a sum over them is marked."""
 _TABLES = {
     "pooled": "measure kind trials estimate lower upper prediction_lower prediction_upper tau",

@@ -33,6 +33,7 @@ from ketpredict.report_checks import (
     check_table,
     convergence_words_table,
     gate_table,
+    outlying_table,
 )
 from ketpredict.report_evidence import (
     evidence_words,
@@ -234,6 +235,7 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
             "gate_count": 0,
             "left_out": left_out_table(left_out),
             "left_out_measures": None,
+            "outlying": None,
         }
     measures = left_out_measures(check.left_out, prob)
     return {
@@ -244,6 +246,7 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
         "gate_count": len(check.gates),
         "left_out": left_out_table(check.left_out),
         "left_out_measures": left_out_measures_table(measures, prob) if len(measures) else None,
+        "outlying": outlying_table(check.outlying) if len(check.outlying) else None,
     }
 
 

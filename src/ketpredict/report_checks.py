@@ -9,9 +9,10 @@ import pandas as pd
 
 from ketpredict.gates import Gate
 from ketpredict.importance import PARETO_LIMIT
+from ketpredict.outlying_trials import SIDES
 from ketpredict.report_results import number_needed_table
 from ketpredict.report_summary import share_ahead
-from ketpredict.report_tables import Column, Table, interval, number, p_words, table_of, whole
+from ketpredict.report_tables import Column, Row, Table, interval, number, p_words, table_of, whole
 from ketpredict.wording import (
     DASH,
     arm_words,
@@ -212,9 +213,38 @@ def _predictors(frame: pd.DataFrame, content: str) -> Table:
             ("Patients", lambda row: f"{row['n']}"),
             ("Observed", lambda row: number(row["observed"])),
             (f"Replicated ({content})", lambda row: interval(row["lower"], row["upper"])),
+            ("Other trials", lambda row: number(row["others"])),
             ("Mid-p", lambda row: p_words(row["p_value"])),
         ),
+        "Of SDs and correlations the p-value is that of the difference from the other trials.",
     )
+
+
+def outlying_table(frame: pd.DataFrame) -> Table:
+    """Return :func:`ketpredict.outlying_trials.outlying_trials` for readers."""
+    return table_of(
+        frame,
+        "outlying",
+        "Each trial against what the other trials foresee",
+        (
+            ("Trial", lambda row: trial_words(row["trial"])),
+            *[(f"{side.capitalize()} arms", _seen(side)) for side in SIDES],
+            ("Distance (SDs)", lambda row: number(row["distance"])),
+            ("p", lambda row: p_words(row["p_value"])),
+        ),
+        "Responders observed, and expected as a new trial. Distance: over both sides, deleted "
+        "residuals in standard deviations; p: share of replicates of the trial as far out.",
+    )
+
+
+def _seen(side: str) -> Callable[[Row], str]:
+    def write(row: Row) -> str:
+        if row[f"{side}_n"] != row[f"{side}_n"]:
+            return DASH
+        seen = f"{whole(row[f'{side}_responders'])} of {whole(row[f'{side}_n'])}"
+        return f"{seen} ({number(row[f'{side}_expected'], 1)})"
+
+    return write
 
 
 def _decision(frame: pd.DataFrame, content: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ import ketpredict as kp
 from ketpredict.errors import ConvergenceWarning, EvidenceWarning
 from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.posterior import Posterior
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,15 @@ def simulated_fits() -> dict[str, Posterior]:
             spec = data.spec.with_predictors(predictors)
             fits[name] = fit(*prepare(spec, data.evidence(), references), settings)
     return fits
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    """Yield a headless browser. Its tests are skipped where there is none, but fail in CI."""
+    from browser import running_browser  # Selenium is not needed by other tests
+
+    with running_browser() as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line: ``ketpredict fit | predict | explain | effects | update | check | demo``.
+"""The command line: ``ketpredict fit | predict | check | report | ... | demo``.
 
 Exit status 0: done. 1: a gate of ``check`` failed, or the chains of a ``--strict`` run did not
 converge. 2: bad input, said in one line on standard error. Heavy libraries are imported inside the

@@ -1,4 +1,4 @@
-"""Commands that judge a fit: ``check``, ``validate``, ``literature``."""
+"""Commands that judge a fit: ``check``, ``validate``, ``literature``, ``report``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from ketpredict.cli_options import (
     AsJson,
     FitFile,
     Prob,
+    check_file,
     check_prob,
     console,
     make_folder,
     on_terminal,
     print_json,
 )
+from ketpredict.errors import DataError
 
 
 def check(
@@ -109,7 +111,10 @@ def validate(
     if output is not None:
         _write_validation(found, output)
     if as_json:
-        print_json({**found.as_table(), "gates": [dataclasses.asdict(gate)]})
+        from ketpredict.report_validation import fit_identity
+
+        gates = [dataclasses.asdict(gate)]
+        print_json({"fit": fit_identity(posterior), **found.as_table(), "gates": gates})
     else:
         from ketpredict.printing import gate_print
         from ketpredict.printing_validation import validation_print
@@ -123,6 +128,36 @@ def validate(
         out.print(RESEARCH_ONLY)
     if not gate.passed:
         raise typer.Exit(FAILED)
+
+
+def report(
+    fit: FitFile,
+    output: Annotated[Path, typer.Option(help="File to write, such as report.html.")],
+    validation: Annotated[
+        Path | None, typer.Option(help="What ketpredict validate FIT --json wrote.")
+    ] = None,
+    prob: Prob = 0.9,
+) -> None:
+    """Write one HTML page on a fit, to read and to hand on; status 0 even where a gate fails."""
+    check_prob(prob)
+    check_file(output, (".html", ".htm"))
+    if validation is not None and not validation.is_file():
+        raise DataError(f"--validation is '{validation}'; there is no such file.")
+    from ketpredict.published import load_fit
+
+    posterior = load_fit(fit)
+    from ketpredict.report import write_report
+
+    def say(words: str) -> None:
+        typer.echo(words, err=True)
+
+    progress = say if on_terminal() else None
+    write_report(posterior, output, prob=prob, validation=validation, progress=progress)
+    from ketpredict.wording import RESEARCH_ONLY
+
+    out = console()
+    out.print(f"Written: {output}", soft_wrap=True)
+    out.print(RESEARCH_ONLY)
 
 
 def _write_validation(found: Any, output: Path) -> None:
@@ -168,4 +203,4 @@ def _print_literature(found: Any, written: Path | None) -> None:
     out.print(RESEARCH_ONLY)
 
 
-COMMANDS = (check, validate, literature)
+COMMANDS = (check, validate, literature, report)

@@ -27,6 +27,7 @@ from ketpredict.rows import encode_rows
 from ketpredict.spec import load_spec
 from ketpredict.summary import outcomes_in_words, population_table, prediction_table, slope_table
 from ketpredict.wording import (
+    MODEL_LIMITS,
     RESEARCH_ONLY,
     arm_words,
     counted,
@@ -50,15 +51,6 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
     {"who": "Bipolar, nothing else known", "population": "bipolar_depression"},
     {"who": "Borderline personality disorder, BMI 28", "population": "borderline", "bmi": 28.0},
 )  # fmt: skip
-LEFT_OUT = (
-    "A crossover patient gives one row per period; the rows of one patient are treated as "
-    "independent given the trial, so intervals are slightly off (the two rows correlate).",
-    "Published predictor effects enter as summary statistics, with heterogeneity between studies "
-    "and a discount where one cohort alone reports; what was never published is not corrected for.",
-    "Continuous predictors are taken as normal within a trial (biomarkers on their log scale), "
-    "with one covariance for all trials.",
-    "Percent improvement of patients enters as responder or not.",
-)
 
 
 def run_demo(folder: Path, console: Console, **settings: Any) -> Posterior:
@@ -212,6 +204,6 @@ def _say_examples(console: Console, posterior: Posterior) -> None:
 
 def _say_limits(console: Console) -> None:
     console.print("\n[bold]What this version leaves out[/bold]")
-    for line in LEFT_OUT:
+    for line in MODEL_LIMITS:
         console.print(f"- {line}")
     console.print()

@@ -106,10 +106,41 @@ def literature(
     without = redraw(bare, settings)["posterior"]["slope"].transpose("chain", "draw", ...)
     return Literature(
         _slopes(posterior, without.to_numpy(), prob),
-        _left_out(posterior),
+        effects_left_out(posterior),
         pd.DataFrame(posterior.facts["effects"]),
         prob,
     )
+
+
+def effects_left_out(posterior: Posterior) -> pd.DataFrame:
+    """Return each slope without each of its effects, by importance sampling: nothing is drawn.
+
+    Returns
+    -------
+    DataFrame
+        ``effects`` of :class:`Literature`; empty where no published effect enters.
+    """
+    design = design_of(posterior)
+    slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
+    pointwise = own_log_likelihood(posterior.parameters, design)
+    rows = []
+    for i, label in enumerate(design.effect_labels):
+        k = int(design.effects.predictor_idx[i])
+        log_weight, shape = array_stats.psislw(pointwise[:, i])
+        weight = np.exp(log_weight - log_weight.max())
+        mean = float(weight @ slope[:, k] / weight.sum())
+        rows.append(
+            {
+                "effect": label,
+                "predictor": posterior.predictors[k].name,
+                "power": float(design.effects.power[i]),
+                "slope_left_out": mean,
+                "shift": float((slope[:, k].mean() - mean) / slope[:, k].std()),
+                "pareto_k": float(shape),
+            }
+        )
+    names = ["effect", "predictor", "power", "slope_left_out", "shift", "pareto_k"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _slopes(posterior: Posterior, without: np.ndarray, prob: float) -> pd.DataFrame:
@@ -163,27 +194,3 @@ def _sensitivity(posterior: Posterior) -> np.ndarray:
         group_var_names=["effects"],
     )
     return np.asarray(found["slope"].to_numpy())
-
-
-def _left_out(posterior: Posterior) -> pd.DataFrame:
-    """Return each slope without each of its effects, by importance sampling."""
-    design = design_of(posterior)
-    slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
-    pointwise = own_log_likelihood(posterior.parameters, design)
-    rows = []
-    for i, label in enumerate(design.effect_labels):
-        k = int(design.effects.predictor_idx[i])
-        log_weight, shape = array_stats.psislw(pointwise[:, i])
-        weight = np.exp(log_weight - log_weight.max())
-        mean = float(weight @ slope[:, k] / weight.sum())
-        rows.append(
-            {
-                "effect": label,
-                "predictor": posterior.predictors[k].name,
-                "power": float(design.effects.power[i]),
-                "slope_left_out": mean,
-                "shift": float((slope[:, k].mean() - mean) / slope[:, k].std()),
-                "pareto_k": float(shape),
-            }
-        )
-    return pd.DataFrame(rows)

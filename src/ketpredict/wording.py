@@ -10,6 +10,16 @@ from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
 
 RESEARCH_ONLY = "For research; not for treatment decisions."
+MODEL_LIMITS = (
+    "A crossover patient gives one row per period; the rows of one patient are treated as "
+    "independent given the trial, so intervals are slightly off (the two rows correlate).",
+    "Published predictor effects enter as summary statistics, with heterogeneity between studies "
+    "and a discount where one cohort alone reports; what was never published is not corrected for.",
+    "Continuous predictors are taken as normal within a trial (biomarkers on their log scale), "
+    "with one covariance for all trials.",
+    "Percent improvement of patients enters as responder or not.",
+)
+"""What the model leaves out, for whoever reads its numbers."""
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _POPULATIONS = {"ocd": "OCD", "ptsd": "PTSD"}
 _SMALL_WORDS = ("mg", "kg")

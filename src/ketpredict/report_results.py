@@ -1,0 +1,308 @@
+"""Tables of a report: probabilities, slopes, average effects, and what published effects did."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ketpredict.importance import PARETO_LIMIT
+from ketpredict.posterior import Posterior
+from ketpredict.report_tables import Row, Table, interval, number, p_words, table_of, whole
+from ketpredict.wording import (
+    DASH,
+    arm_words,
+    counted,
+    percent,
+    percent_range,
+    population_words,
+    signed,
+    signed_points,
+)
+
+
+def probability_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.summary.population_table` for readers."""
+    content = f"{100 * prob:g} %"
+    return table_of(
+        frame,
+        "probabilities",
+        f"Probability of response by population and arm, with {content} intervals",
+        (
+            ("Population", lambda row: population_words(row["population"])),
+            ("Arm", lambda row: arm_words(row["arm"]) + (" †" if row["extrapolated"] else "")),
+            ("Outcome", lambda row: row["outcome"]),
+            ("Probability", lambda row: percent(row["probability"])),
+            (
+                "In one new trial",
+                lambda row: percent_range(row["trial_lower"], row["trial_upper"]),
+            ),
+            (
+                "Averaged over trials",
+                lambda row: percent_range(row["average_lower"], row["average_upper"]),
+            ),
+            ("Trials", lambda row: f"{row['trials']}"),
+            ("People", lambda row: f"{row['patients'] + row['patients_in_arms']}"),
+            ("Prior's share", lambda row: percent(row["prior_share"])),
+            ("†", lambda row: row["reason"] or DASH),
+        ),
+        "An average patient, nothing known but population and arm, in a new blinded trial. "
+        "†: an extrapolation, for the reason in the last column. Trials and people are those of "
+        "this very arm in this population.",
+    )
+
+
+def headline_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return the probability of response to the reference arm, population by population.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of :func:`ketpredict.summary.population_table`, all of one arm and outcome.
+    """
+    return table_of(
+        frame,
+        "headline",
+        f"Response to {arm_words(frame['arm'].iloc[0]).lower()}, {frame['outcome'].iloc[0]}, with "
+        f"{100 * prob:g} % intervals",
+        (
+            ("Population", lambda row: population_words(row["population"])),
+            ("Probability", lambda row: percent(row["probability"])),
+            (
+                "In one new trial",
+                lambda row: percent_range(row["trial_lower"], row["trial_upper"]),
+            ),
+            (
+                "Averaged over trials",
+                lambda row: percent_range(row["average_lower"], row["average_upper"]),
+            ),
+            ("Rests on", _rests_on),
+        ),
+    )
+
+
+def _rests_on(row: Row) -> str:
+    people = row["patients"] + row["patients_in_arms"]
+    words = f"{counted(row['trials'], 'trial')}, {counted(people, 'outcome')} of this arm"
+    return f"{words}; an extrapolation: {row['reason']}" if row["extrapolated"] else words
+
+
+def probability_alt(frame: pd.DataFrame) -> str:
+    """Return what the forest plot shows, for those who do not see it."""
+    first = frame.iloc[0]
+    beyond = int(frame["extrapolated"].sum())
+    return (
+        f"Forest plot of {len(frame)} rows of population and arm. First row, "
+        f"{population_words(first['population'])}, {arm_words(first['arm']).lower()}: "
+        f"{percent(first['probability'])}, in one new trial "
+        f"{percent_range(first['trial_lower'], first['trial_upper'])}, averaged over trials "
+        f"{percent_range(first['average_lower'], first['average_upper'])}. {beyond} rows are "
+        "hollow: extrapolations. The table below holds every number."
+    )
+
+
+def slope_words_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.summary.slope_table` for readers."""
+    return table_of(
+        frame,
+        "slopes",
+        f"Slopes under the reference arm, latent scale, with {100 * prob:g} % intervals",
+        (
+            ("Predictor", lambda row: row["label"]),
+            ("For", lambda row: row["step"]),
+            ("Slope", lambda row: signed(row["slope"])),
+            ("Interval", lambda row: f"{signed(row['lower'])} to {signed(row['upper'])}"),
+            ("Probability above zero", lambda row: percent(row["positive"])),
+            ("Trials that report it", lambda row: f"{row['trials'] or 'none'}"),
+            ("Published effects", lambda row: f"{row['effects'] or 'none'}"),
+            ("Prior's share", lambda row: percent(row["prior_share"])),
+        ),
+        "Latent scale: a patient's own deviation has SD 1 (probit) or 1.81 (logit); near one half "
+        "a slope of 0.25 (probit) is about 10 percentage points. Associations, not what changing "
+        "the predictor would do.",
+    )
+
+
+def average_effect_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.marginal_effects.effects_table` for readers."""
+    logit = frame["conditional_odds_ratio"].notna().any()
+    columns = [
+        ("Population", lambda row: population_words(row["population"])),
+        ("Predictor", lambda row: row["label"]),
+        ("Compared", lambda row: row["step"]),
+        ("Points", lambda row: signed_points(row["difference"])),
+        (
+            "Interval",
+            lambda row: f"{signed_points(row['lower'])} to {signed_points(row['upper'])}",
+        ),
+        ("Probability above zero", lambda row: percent(row["positive"])),
+        ("Marginal odds ratio", lambda row: number(row["odds_ratio"])),
+        ("Its interval", lambda row: interval(row["odds_ratio_lower"], row["odds_ratio_upper"])),
+        ("Outcomes that tell it", lambda row: f"{row['outcomes']}"),
+        ("Prior's share", lambda row: percent(row["prior_share"])),
+    ]
+    if logit:
+        columns[8:8] = [
+            ("Conditional odds ratio", lambda row: number(row["conditional_odds_ratio"])),
+            (
+                "Its interval (conditional)",
+                lambda row: interval(row["conditional_lower"], row["conditional_upper"]),
+            ),
+        ]
+    return table_of(
+        frame,
+        "average-effects",
+        f"Average marginal effects in percentage points, with {100 * prob:g} % intervals",
+        columns,
+        "By how many percentage points patients of the population respond more often where the "
+        "predictor is one step higher, or present, everything else as it is; averaged over the "
+        "fitted patients and over trials. Associations, not causes.",
+    )
+
+
+def partial_effect_alt(frame: pd.DataFrame, label: str, reported: int) -> str:
+    """Return what a picture of partial effects shows, for those who do not see it."""
+    parts = []
+    for population, rows in frame.groupby("population", sort=False):
+        first, last = rows.iloc[0], rows.iloc[-1]
+        parts.append(
+            f"{population_words(str(population))} from {_at(first)} to {_at(last)} "
+            f"at the largest value"
+        )
+    known = f"{counted(reported, 'patient or arm', 'patients and arms')} tell it"
+    return (
+        f"Probability of response against {label[:1].lower() + label[1:]}, one panel for each of "
+        f"{counted(len(parts), 'population')}: {'; '.join(parts)}. "
+        f"{known if reported else 'Nobody in the data tells it'}."
+    )
+
+
+def _at(row: pd.Series) -> str:
+    ends = percent_range(row["outer_lower"], row["outer_upper"])
+    return f"{percent(row['probability'])} ({ends})"
+
+
+def partial_effect_words_table(frame: pd.DataFrame, name: str, label: str, unit: str) -> Table:
+    """Return a few points of a picture of partial effects as a table."""
+    some = pd.concat(
+        rows.iloc[sorted({0, len(rows) // 4, len(rows) // 2, 3 * len(rows) // 4, len(rows) - 1})]
+        for _, rows in frame.groupby("population", sort=False)
+    )
+    heading = f"{label} ({unit})" if unit else label
+    return table_of(
+        some,
+        f"partial-{name}",
+        f"Probability of response at some values of {label}",
+        (
+            ("Population", lambda row: population_words(row["population"])),
+            (heading, lambda row: f"{row['value']:.4g}"),
+            ("Probability", lambda row: percent(row["probability"])),
+            ("Outer interval", lambda row: percent_range(row["outer_lower"], row["outer_upper"])),
+            ("Inner interval", lambda row: percent_range(row["inner_lower"], row["inner_upper"])),
+            ("In the evidence", lambda row: "yes" if row["in_evidence"] else "beyond it"),
+        ),
+    )
+
+
+def literature_counts(posterior: Posterior) -> str:
+    """Return in one sentence how many published effects entered, and how many did not."""
+    fates = posterior.facts["effects"]
+    if not fates:
+        return "This fit was given no published predictor effects."
+    used = [fate for fate in fates if fate["used"]]
+    cohorts = len({fate["cohort"] for fate in used})
+    twice = sum(bool(fate["twice"]) for fate in fates)
+    shared = sum(bool(fate["shared"]) for fate in used)
+    words = (
+        f"{len(used)} of {counted(len(fates), 'published predictor effect')} enter, from "
+        f"{counted(cohorts, 'cohort')}; {len(fates) - len(used)} do not, each for a stated reason."
+    )
+    if twice:
+        words += f" {twice} are left out because their patients stand in the table of patients."
+    if shared:
+        words += f" {shared} are discounted because they may share patients with that table."
+    return words + " What was never published is not corrected for."
+
+
+def effects_table_of(posterior: Posterior, left_out: pd.DataFrame) -> Table:
+    """Return every published effect that enters, and how far its slope moves without it."""
+    used = [fate for fate in posterior.facts["effects"] if fate["used"]]
+    frame = pd.DataFrame(used).reset_index(drop=True)
+    frame = pd.concat([frame, left_out.drop(columns=["predictor", "power"])], axis=1)
+    labels = {predictor.name: predictor.label for predictor in posterior.predictors}
+    return table_of(
+        frame,
+        "effects-used",
+        "Published effects that enter, and how far each alone moves the slope of its predictor",
+        (
+            ("Predictor", lambda row: labels[row["predictor"]]),
+            ("Cohort", lambda row: str(row["cohort"]).replace("_", " ")),
+            ("Source", lambda row: row["citation"] or DASH),
+            ("Hours", lambda row: DASH if _absent(row["hours"]) else f"{row['hours']:g}"),
+            ("n", lambda row: DASH if _absent(row["n"]) else whole(row["n"])),
+            ("How it enters", lambda row: row["why"]),
+            ("Power", lambda row: f"{row['power']:g}"),
+            ("Slope without it", lambda row: signed(row["slope_left_out"])),
+            ("Moves the slope (SDs)", lambda row: signed(row["shift"])),
+            ("Pareto k", _k_words),
+        ),
+        f"By importance sampling, without a refit. ‡: Pareto k above {PARETO_LIMIT}, the number is "
+        "a hint only. Power: 1 counts in full, 0.5 half (one cohort alone, or patients perhaps "
+        "shared).",
+    )
+
+
+def refused_table(posterior: Posterior) -> Table:
+    """Return every published effect that does not enter, and why."""
+    frame = pd.DataFrame([fate for fate in posterior.facts["effects"] if not fate["used"]])
+    return table_of(
+        frame,
+        "effects-refused",
+        "Published effects that do not enter, and why",
+        (
+            ("Predictor", lambda row: str(row["predictor"]).replace("_", " ")),
+            ("Cohort", lambda row: str(row["cohort"]).replace("_", " ") or DASH),
+            ("Source", lambda row: row["citation"] or DASH),
+            ("Statistic", lambda row: str(row["statistic"]).replace("_", " ") or DASH),
+            ("Why not", lambda row: str(row["why"]).replace("_", " ")),
+        ),
+    )
+
+
+def number_needed_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.decision.number_needed` for readers."""
+
+    def needed(row: Row) -> str:
+        ends = f"{number(row['number_lower'], 1)} to "
+        upper = row["number_upper"]
+        return (
+            DASH
+            if _absent(row["number_needed"])
+            else (
+                f"{number(row['number_needed'], 1)} ({ends}"
+                f"{'no upper end' if upper == float('inf') else number(upper, 1)})"
+            )
+        )
+
+    return table_of(
+        frame,
+        "numbers-needed",
+        f"Difference from control and number needed to treat, with {100 * prob:g} % intervals",
+        (
+            ("Population", lambda row: population_words(row["population"])),
+            ("Control", lambda row: arm_words(row["control"])),
+            ("More responders among 100", lambda row: signed_points(row["difference"])),
+            (
+                "Interval",
+                lambda row: f"{signed_points(row['lower'])} to {signed_points(row['upper'])}",
+            ),
+            ("Number needed to treat", needed),
+            ("Probability that fewer respond", lambda row: p_words(row["harm"])),
+        ),
+    )
+
+
+def _k_words(row: Row) -> str:
+    return f"{row['pareto_k']:.2f}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
+
+
+def _absent(value: object) -> bool:
+    return value is None or value != value

@@ -1,0 +1,545 @@
+"""The report: well-formed, self-contained, escaped; its numbers are those of the functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import warnings
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+import ketpredict as kp
+from ketpredict import report
+from ketpredict.cli import app
+from ketpredict.errors import ConvergenceWarning, DataError
+from ketpredict.fitting import SamplerSettings, fit, prepare
+from ketpredict.leave_out import leave_one_trial_out
+from ketpredict.marginal_effects import effects_table
+from ketpredict.posterior import load_posterior
+from ketpredict.prior_families import Prior
+from ketpredict.report import report_page, write_report
+from ketpredict.report_evidence import told_table
+from ketpredict.report_model import prior_table, priors_words, unchosen_priors
+from ketpredict.report_pictures import drawing, picture
+from ketpredict.report_results import effects_table_of
+from ketpredict.report_tables import Table, interval, number
+from ketpredict.report_validation import fit_identity, read_validation
+from ketpredict.stored_design import design_of
+from ketpredict.summary import population_table, slope_table
+from ketpredict.tables import records
+from ketpredict.tripod import AUTHOR, ITEMS, checklist
+from ketpredict.wording import percent, percent_range, signed
+
+pytestmark = pytest.mark.xdist_group("report")  # its pages are made once
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+ODD_TRIAL, ODD_POPULATION = "<script>alert(1)</script>", 'all & "none" <i>$x^$</i>'
+ODD_LABEL = 'Body "mass" & <b>index</b>'
+
+
+class Page(HTMLParser):
+    """A page taken apart; a tag that is not closed in its order is an error."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.texts, self.rows = [], [], {}, {}
+        self.table = None
+        self.feed(text)
+        self.close()
+        assert self.open == [], "tags left open"
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append((tag, attributes.get("id")))
+        if tag == "table":
+            self.table = attributes["id"]
+            self.rows[self.table] = []
+        elif tag == "tr" and self.table:
+            self.rows[self.table].append([])
+        elif tag in ("td", "th") and self.table:
+            self.rows[self.table][-1].append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        found = self.open.pop()[0]
+        assert found == tag, f"{tag} closes {found}"
+        if tag == "table":
+            self.table = None
+
+    def handle_data(self, data):
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+        tag = self.open[-1][0] if self.open else ""
+        self.texts[tag] = self.texts.get(tag, "") + data
+        if self.table and any(name in ("td", "th") for name, _ in self.open):
+            self.rows[self.table][-1][-1] += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def cells(self, table):
+        """Return the body of a table as a DataFrame of texts."""
+        heading, *body = self.rows[f"table-{table}"]
+        return pd.DataFrame(body, columns=[cell.strip() for cell in heading]).map(str.strip)
+
+
+def renamed(posterior):
+    """Return a fit whose first trial, population and predictor have names with markup in them."""
+
+    def new(name):
+        return {first: ODD_TRIAL, population: ODD_POPULATION}.get(name, name)
+
+    first, population = posterior.coords["trial"][0], posterior.coords["population"][0]
+    coords = {
+        dim: [new(label) for label in labels] if dim in ("trial", "law", "population") else labels
+        for dim, labels in posterior.coords.items()
+    }
+    basis = [
+        {**entry, "population": new(entry["population"])} for entry in posterior.facts["basis"]
+    ]
+    predictors = list(posterior.predictors)
+    predictors[0] = dataclasses.replace(predictors[0], label=ODD_LABEL)
+    facts = {**posterior.facts, "basis": basis, "messages": [f"A message on {ODD_TRIAL}."]}
+    return dataclasses.replace(posterior, coords=coords, facts=facts, predictors=tuple(predictors))
+
+
+def thinned(posterior, step=4):
+    """Return a fit with every so many of its draws: a page of it takes less time."""
+    groups = {
+        name: {variable: values[:, ::step] for variable, values in group.items()}
+        if name in ("posterior", "posterior_predictive", "sample_stats", "log_likelihood", "prior")
+        else group
+        for name, group in posterior.groups.items()
+    }
+    return dataclasses.replace(posterior, groups=groups)
+
+
+def verdict(posterior, problems=()):
+    """Return a fit that says of itself that it converged, or why not."""
+    found = {**posterior.facts["diagnostics"], "problems": list(problems), "rhat": 1.0}
+    found |= {"ess_bulk": 900.0, "ess_tail": 900.0, "divergences": 0}
+    facts = {**posterior.facts, "diagnostics": found}
+    return dataclasses.replace(posterior, facts=facts)
+
+
+@pytest.fixture(scope="module")
+def odd(simulated_fits):
+    return verdict(renamed(thinned(simulated_fits["full"])), ["R-hat above 1.01: intercept"])
+
+
+@pytest.fixture(scope="module")
+def left_out(odd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return leave_one_trial_out(odd, method="importance", n_jobs=1)
+
+
+@pytest.fixture(scope="module")
+def odd_page(odd, left_out):
+    return Page(report_page(odd, validation=left_out))
+
+
+@pytest.fixture(scope="module")
+def plain(simulated_fits, tmp_path_factory):
+    """Return a converged fit with one predictor, its file, and the page that the command writes."""
+    folder = tmp_path_factory.mktemp("report")
+    posterior = verdict(thinned(simulated_fits["bare"]))
+    file = posterior.save(folder / "fit.nc")
+    output = folder / "report.html"
+    result = CliRunner().invoke(app, ["report", str(file), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert "not for treatment decisions" in result.stdout
+    return posterior, file, Page(output.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def arms_only():
+    """Return an approximated fit of published arms alone, without predictors."""
+    data = kp.simulate(trials=3, patients=30, published_trials=3, predictors=(), random_state=5)
+    spec = data.spec.with_predictors(())
+    settings = SamplerSettings(inference="laplace", draws=200, chains=2, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit(*prepare(spec, data.evidence(), {}), settings)
+
+
+@pytest.fixture(scope="module")
+def arms_text(arms_only):
+    """Return the page of the arms, and what was said while it was made."""
+    told = []
+    return report_page(arms_only, progress=told.append), told
+
+
+@pytest.fixture(scope="module")
+def arms_page(arms_text):
+    return Page(arms_text[0])
+
+
+@pytest.fixture(params=["odd", "plain", "arms"])
+def page(request):
+    if request.param == "plain":
+        return request.getfixturevalue("plain")[2]
+    return request.getfixturevalue(f"{request.param}_page")
+
+
+def test_identifiers_are_unique_and_what_refers_to_them_is_there(page):
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    asked = [a["href"][1:] for _, a in page.tags if a.get("href", "").startswith("#")]
+    for _, attributes in page.tags:
+        asked += attributes.get("aria-labelledby", "").split()
+        asked += re.findall(r"url\(#([^)]*)\)", " ".join(filter(None, attributes.values())))
+    assert len(asked) > 20
+    assert set(asked) <= set(ids)
+
+
+def test_nothing_is_loaded_or_run(page):
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert "src" not in attributes
+        if "href" in attributes and tag == "a":
+            assert attributes["href"].startswith(("#", "https://doi.org/"))
+        elif "href" in attributes:
+            assert attributes["href"].startswith("#")
+        assert "url(" not in attributes.get("style", "").replace("url(#", "")
+    assert "url(" not in page.texts["style"]
+    assert "@import" not in page.texts["style"]
+    policy = [a["content"] for a in page.all("meta") if a.get("http-equiv")]
+    assert policy == [
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    ]
+
+
+def test_headings_landmarks_and_tables_can_be_followed(page):
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert max(np.diff(levels)) == 1
+    assert [len(page.all(tag)) for tag in ("main", "header", "nav", "footer")] == [1, 1, 1, 1]
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(a.get("scope") in ("col", "row", "rowgroup") for a in page.all("th"))
+    regions = [a for a in page.all("div") if a.get("role") == "region"]
+    assert len(regions) == len(page.all("table")) + len(page.all("figure"))
+    assert all(a["tabindex"] == "0" for a in regions)
+    assert len({a["aria-label"] for a in regions}) == len(regions)
+
+
+def test_every_picture_says_what_is_seen(page):
+    pictures = page.all("svg")
+    assert len(pictures) == len(page.all("figure")) >= 5
+    words = [page.texts[a["aria-labelledby"]] for a in pictures]
+    assert len(set(words)) == len(words)
+    for text in words:
+        assert len(text) > 60
+        assert re.search(r"\d", text)
+    assert all(a["role"] == "img" and "height" not in a for a in pictures)
+    captions = len(page.all("figcaption"))
+    assert captions == len(pictures)
+
+
+def test_names_with_markup_stay_text(odd_page):
+    assert "script" not in {tag for tag, _ in odd_page.tags}
+    words = ODD_TRIAL[:1].upper() + ODD_TRIAL[1:]
+    assert words in set(odd_page.cells("trials")["Trial"])
+    assert f"A message on {ODD_TRIAL}." in odd_page.texts["li"]
+    # In the pictures too: the trial among the labels of rows, the population with its dollars.
+    assert words in odd_page.texts["text"]
+    assert "$x^$" in odd_page.texts["text"]
+    assert ODD_LABEL in set(odd_page.cells("slopes")["Predictor"])
+
+
+def test_slopes_and_probabilities_are_those_of_the_functions(odd_page, odd):
+    shown, expected = odd_page.cells("slopes"), slope_table(odd, 0.9)
+    assert list(shown["Slope"]) == [signed(value) for value in expected["slope"]]
+    ends = zip(expected["lower"], expected["upper"], strict=True)
+    assert list(shown["Interval"]) == [f"{signed(low)} to {signed(high)}" for low, high in ends]
+    shown, expected = odd_page.cells("probabilities"), population_table(odd, 0.9)
+    assert list(shown["Probability"]) == [percent(value) for value in expected["probability"]]
+    for heading, name in (("In one new trial", "trial"), ("Averaged over trials", "average")):
+        ends = zip(expected[f"{name}_lower"], expected[f"{name}_upper"], strict=True)
+        assert list(shown[heading]) == [percent_range(low, high) for low, high in ends]
+    shown, expected = odd_page.cells("average-effects"), effects_table(odd, 0.9)
+    assert list(shown["Marginal odds ratio"]) == [number(x) for x in expected["odds_ratio"]]
+
+
+def test_every_outcome_stands_in_the_table_of_trials(odd_page, odd):
+    shown = odd_page.cells("trials")
+    units = design_of(odd).units
+    assert shown["n"].astype(float).sum() == units.n.sum()
+    assert shown["Responders"].astype(float).sum() == units.responders.sum()
+    share = shown["Responders"].astype(float) / shown["n"].astype(float)
+    assert list(shown["Share"]) == [percent(value) for value in share]
+
+
+def test_missing_predictors_are_counted_as_in_the_callers_table():
+    names = ("bmi", "family_history_aud", "bdnf")
+    data = kp.simulate(
+        trials=3, patients=12, published_trials=1, predictors=names, missing=0.3,
+        missing_blocks={"trial_2": ["bdnf"]}, random_state=8,
+    )  # fmt: skip
+    settings = SamplerSettings(inference="laplace", draws=100, chains=2, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        references = {predictor.name: predictor for predictor in data.predictors}
+        posterior = fit(*prepare(data.spec, data.evidence(), references), settings)
+    patients = data.evidence().participants
+    assert patients["bdnf"].isna().any()
+    rows = {row[0]: row for row in told_table(posterior).rows}
+    for trial, group in patients.groupby("trial"):
+        cells = rows[str(trial).replace("_", " ").capitalize()]
+        assert cells[1] == f"{len(group)}"
+        for place, name in enumerate(names, start=3):
+            told = group[name].notna().sum()
+            assert cells[place] == (f"{told} of {len(group)} patients" if told else "none")
+
+
+def test_a_fit_that_did_not_converge_says_so_first(odd_page, plain):
+    text = odd_page.texts["main"]
+    assert "NOT converged: R-hat above 1.01: intercept." in text
+    assert "not to be trusted" in text
+    assert text.index("NOT converged") < text.index("Data, trial by trial")
+    assert "FAILED" in set(odd_page.cells("gates")["Verdict"])
+    good = plain[2].texts["main"]
+    assert "NOT converged" not in good
+    assert "not to be trusted" not in good
+    assert "Converged: worst R-hat 1.0000" in good
+
+
+def test_the_reader_learns_which_priors_nobody_chose(plain):
+    posterior = plain[0]
+    count = len(posterior.spec.priors)
+    default = dataclasses.replace(posterior, spec=kp.load_spec("published"))
+    assert len(unchosen_priors(default)) == count
+    assert f"all {count} are the defaults" in priors_words(default)
+    changed = kp.load_spec("published").with_priors(intercept=Prior("normal", (0.0, 2.0)))
+    mine = dataclasses.replace(posterior, spec=changed)
+    assert set(changed.priors) - set(unchosen_priors(mine)) == {"intercept"}
+    assert f"Nobody chose {count - 1} of {count}" in priors_words(mine)
+    assert priors_words(mine).endswith("Chosen for this fit: intercept.")
+    row = prior_table(mine).rows[list(changed.priors).index("intercept")]
+    assert row[2] == "normal(0, 2)"
+    assert row[3] == "chosen; the default is normal(0, 1)"
+
+
+def test_the_checklist_has_every_row_once_and_the_author_keeps_what_is_theirs(page):
+    rows = [row for row in page.rows["table-tripod"] if len(row) == 6][1:]
+    numbers = [row[0] for row in rows]
+    assert numbers == [item.number for item in ITEMS]
+    assert len(numbers) == 52
+    whole = [int(re.match(r"\d+", name).group()) for name in numbers]
+    assert sorted(set(whole)) == list(range(1, 28))
+    assert whole == sorted(whole)
+    letters = {n: "".join(x[-1] for x in numbers if int(re.match(r"\d+", x).group()) == n
+                          and x[-1].isalpha()) for n in range(1, 28)}  # fmt: skip
+    assert {n: text for n, text in letters.items() if text} == {
+        3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc",
+        23: "ab", 27: "abc",
+    }  # fmt: skip
+    status = {row[0]: row[4].strip() for row in rows}
+    for name in ("17", "18a", "18b", "18c", "18d", "19", "6a", "6b", "5b"):
+        assert AUTHOR in status[name]
+    said = {row[0]: row[5] for row in rows}
+    assert all(len(words.strip()) > 10 for words in said.values())
+
+
+def test_no_answer_of_the_checklist_is_of_an_unknown_row(odd, left_out):
+    from ketpredict.report_checklist import answers
+
+    for validation in (None, left_out):
+        found = answers(odd, validation)
+        assert set(found) <= {item.number for item in ITEMS}
+        assert len(checklist(found)) == len(ITEMS)
+
+
+def test_arms_alone_without_predictors_by_an_approximation(arms_page, arms_only):
+    text = arms_page.texts["main"]
+    assert "The model has no predictors" in text
+    assert "No patient is given one by one" in text
+    assert "table-slopes" not in arms_page.rows
+    measures = set(arms_page.cells("convergence")["Measure"])
+    assert measures == {"Pareto k", "effective draws"}
+    assert "R-hat" not in arms_page.rows["table-parameters"][0]
+    assert "laplace" in text
+    assert len(arms_page.cells("trials")) == len(design_of(arms_only).units)
+
+
+def test_weights_that_are_no_counts_are_said_not_to_be_checked(arms_only):
+    units = arms_only.groups["constant_data"]
+    halved = {**units, "n": units["n"] * 0.75, "responders": units["responders"] * 0.75}
+    groups = {name: g for name, g in arms_only.groups.items() if name != "posterior_predictive"}
+    posterior = dataclasses.replace(arms_only, groups={**groups, "constant_data": halved})
+    text = report_page(posterior)
+    assert "This fit could not be checked" in text
+    assert "whole" in text
+    assert 'id="table-gates"' not in text
+
+
+def test_validation_makes_the_way_to_the_page_by_its_file(odd, left_out, odd_page, tmp_path):
+    path = tmp_path / "validation.json"
+    path.write_text(json.dumps({"fit": fit_identity(odd), **left_out.as_table()}))
+    found = read_validation(path, odd)
+    assert (found.by, found.method, found.prob) == ("trial", "importance", 0.9)
+    for name in ("pooled", "trials", "folds", "units"):
+        assert records(getattr(found, name)) == records(getattr(left_out, name))
+    shown = odd_page.cells("validation-pooled")
+    assert list(shown["Pooled"]) == [number(value) for value in left_out.pooled["estimate"]]
+    folds = odd_page.cells("validation-folds")
+    assert len(folds) == len(odd.coords["trial"])
+    assert "Leave-one-trial-out was not given" not in odd_page.texts["main"]
+
+
+def test_validation_of_something_else_is_refused(odd, left_out, plain, tmp_path):
+    path = tmp_path / "validation.json"
+    with pytest.raises(DataError, match=r"cannot be read: No such file"):
+        read_validation(path, odd)
+    path.write_text("hello")
+    with pytest.raises(DataError, match="is not JSON"):
+        read_validation(path, odd)
+    path.write_text("[1]")
+    with pytest.raises(DataError, match=r"lacks by, fit, folds.*ketpredict validate FIT --json"):
+        read_validation(path, odd)
+    path.write_text(json.dumps({"fit": fit_identity(odd), **left_out.as_table()}))
+    with pytest.raises(DataError, match="is of another fit"):
+        read_validation(path, plain[0])
+    path.write_text(json.dumps({"fit": fit_identity(odd), **left_out.as_table(), "units": 3}))
+    with pytest.raises(DataError, match="holds no tables"):
+        read_validation(path, odd)
+
+
+def test_a_page_without_validation_says_how_to_make_one(plain):
+    text = plain[2].texts["main"]
+    assert "Leave-one-trial-out was not given to this report" in text
+    assert "ketpredict validate fit.nc --json" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--output", "{here}/report.pdf"], "expected a name ending in .html or .htm"),
+        (["--output", "{here}/no/report.html"], "There is no folder"),
+        (["--output", "{here}/r.html", "--prob", "2"], "--prob is 2"),
+        (["--output", "{here}/r.html", "--validation", "{here}/none.json"], "no such file"),
+        ([], "--output"),
+    ],
+)
+def test_the_command_refuses_before_any_work(plain, tmp_path, monkeypatch, words, expected):
+    monkeypatch.setattr(report, "report_page", never)
+    filled = [word.format(here=tmp_path) for word in words]
+    result = CliRunner().invoke(app, ["report", str(plain[1]), *filled])
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def never(*_args, **_settings):
+    raise AssertionError("the work began")
+
+
+def test_the_function_refuses_before_any_work(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "report_page", never)
+    with pytest.raises(DataError, match="it is a folder"):
+        write_report(plain[0], tmp_path)
+    with pytest.raises(DataError, match="there is no folder"):
+        write_report(plain[0], tmp_path / "no" / "report.html")
+    bare = dataclasses.replace(plain[0], groups={"posterior": plain[0].groups["posterior"]})
+    with pytest.raises(DataError, match="does not hold the data"):
+        write_report(bare, tmp_path / "report.html")
+    with pytest.raises(DataError):
+        write_report(plain[0], tmp_path / "report.html", prob=1.5)
+
+
+def test_a_report_is_written_whole_or_not_at_all(plain, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
+
+    def half(self, *_args, **_settings):
+        with open(self, "w") as file:
+            file.write("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "report_page", lambda *_: "the new one")
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.write_text", half)
+        with pytest.raises(DataError, match="No space left on device"):
+            write_report(plain[0], path)
+    assert path.read_text() == "the old one"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+    assert write_report(plain[0], path) == path
+    assert path.read_text() == "the new one"
+
+
+def test_progress_is_told_in_order(arms_text):
+    told = arms_text[1]
+    assert told[0].startswith("Checks")
+    assert told[-1].startswith("Page")
+
+
+def test_the_same_figure_gives_the_same_bytes_and_another_name_other_identifiers():
+    def make(name):
+        with drawing():
+            figure = Figure(figsize=(4, 3))
+            axes = figure.subplots()
+            axes.plot([0, 1], [0, 2], clip_on=True)
+            axes.set_title("<b>&amp; $\\frac$")
+            figure.suptitle("A title")
+            figure.text(0.1, 0.01, "A caption\nof two lines")
+            return picture(figure, name, "what is seen")
+
+    first, again, other = make("one"), make("one"), make("two")
+    assert first == again
+    assert (first.title, first.caption) == ("A title", "A caption of two lines")
+    assert "A caption" not in first.svg
+    assert "&lt;b&gt;&amp;amp; $\\frac$" in first.svg
+    ids = [set(re.findall(r'\bid="([^"]*)"', one.svg)) for one in (first, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r"url\(#([^)]*)\)", first.svg)) <= ids[0]
+    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", first.svg)]
+    view = float(re.search(r'viewBox="0 0 ([\d.]+)', first.svg).group(1))
+    assert min(sizes) * first.width / view >= 12.0
+
+
+def test_columns_of_numbers_are_told_from_columns_of_words():
+    rows = (("1", "12 of 30", "−3 to 4", "24 h", "none"), ("2", "–", "<0.01", "x", "3"))
+    table = Table("t", "caption", ("a", "b", "c", "d", "e"), rows)
+    assert table.numeric == (False, True, True, False, True)
+    assert not Table("t", "caption", ("a", "b"), ()).numeric[1]
+    assert number(-0.001) == "0.00"
+    assert number(float("nan")) == "–"
+    assert interval(-1.0, float("inf")) == "−1.00 to infinite"
+
+
+def test_each_published_effect_stands_beside_what_leaving_it_out_does(published_fit):
+    from ketpredict.literature import effects_left_out
+
+    posterior = published_fit.fit_
+    left = effects_left_out(posterior)
+    rows = effects_table_of(posterior, left).rows
+    labels = {predictor.name: predictor.label for predictor in posterior.predictors}
+    assert len(rows) == len(left) > 10
+    for row, one in zip(rows, left.to_dict("records"), strict=True):
+        cohort, rest = one["effect"].split(": ", 1)
+        assert row[0] == labels[one["predictor"]]
+        assert row[1] == cohort.replace("_", " ")
+        hours = rest.split(" at ")[1].removesuffix(" h") if " at " in rest else "–"
+        assert row[3] == hours
+        assert row[8] == signed(one["shift"])
+
+
+def test_a_loaded_fit_makes_the_same_page_to_the_last_byte(arms_text, arms_only, tmp_path):
+    path = arms_only.save(tmp_path / "fit.nc")
+    assert report_page(load_posterior(path)) == arms_text[0]

@@ -88,7 +88,7 @@ def test_the_picture_holds_the_table(posterior, bmi):
     own = evidence_values(posterior, "bmi")
     own = own[(own["population"] == "unipolar_depression") & (own["kind"] == "patients")]
     np.testing.assert_allclose(axes.lines[2].get_xdata(), own["value"])
-    assert axes.get_xlabel() == "BMI (kg/m2)"
+    assert axes.get_xlabel() == "BMI (kg/m²)"
     titles = {one.get_title(loc="left") for one in figure.axes}
     assert {"OCD †", "Unipolar depression"} <= titles
     caption = figure.texts[-1].get_text().replace("\n", " ")

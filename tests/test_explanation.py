@@ -88,7 +88,7 @@ def test_moves_add_up_to_what_everything_known_changed(fit):
 
 def test_values_stand_in_words_with_their_units(fit):
     found = explain(fit, encoded(fit, x2=2.5), 0.8).known.set_index("predictor")["value"]
-    assert found.to_dict() == {"x1": "34 kg/m2", "b1": "yes", "z": "0.7", "x2": "2.5", "b2": "no"}
+    assert found.to_dict() == {"x1": "34 kg/m²", "b1": "yes", "z": "0.7", "x2": "2.5", "b2": "no"}
 
 
 def test_a_predictor_that_does_nothing_and_tells_nothing_moves_nothing():

@@ -128,7 +128,7 @@ def test_the_table_holds_every_population_and_predictor_with_its_draws(posterior
     assert row["odds_ratio"].item() == pytest.approx(np.median(ratio))
     before = effect_draws(prior_of(posterior), populations).difference[:, where, 0]
     assert row["prior_share"].item() == pytest.approx(own.var() / before.var())
-    assert row["step"].item() == "6 kg/m2 more"
+    assert row["step"].item() == "6 kg/m² more"
     nobody_known = encode_rows(posterior, {"population": ["unipolar_depression"]}, 1)
     average = response_draws(posterior, nobody_known).mean()
     assert row["probability_before"].item() == pytest.approx(average)

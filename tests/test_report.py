@@ -17,9 +17,12 @@ from typer.testing import CliRunner
 import ketpredict as kp
 from ketpredict import report
 from ketpredict.cli import app
+from ketpredict.decision import EVERYBODY, decision_curve
 from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.leave_out import leave_one_trial_out
+from ketpredict.left_out_measures import left_out_measures
+from ketpredict.loo import leave_one_out
 from ketpredict.marginal_effects import effects_table
 from ketpredict.posterior import load_posterior
 from ketpredict.prior_families import Prior
@@ -28,13 +31,14 @@ from ketpredict.report_evidence import told_table
 from ketpredict.report_model import prior_table, priors_words, unchosen_priors
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import effects_table_of
+from ketpredict.report_summary import decision_words, summary_lines
 from ketpredict.report_tables import Table, interval, number
 from ketpredict.report_validation import fit_identity, read_validation
 from ketpredict.stored_design import design_of
 from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import records
 from ketpredict.tripod import AUTHOR, ITEMS, checklist
-from ketpredict.wording import percent, percent_range, signed
+from ketpredict.wording import percent, percent_range, signed, trial_words
 
 pytestmark = pytest.mark.xdist_group("report")  # its pages are made once
 
@@ -336,7 +340,8 @@ def test_the_reader_learns_which_priors_nobody_chose(plain):
 
 
 def test_the_checklist_has_every_row_once_and_the_author_keeps_what_is_theirs(page):
-    rows = [row for row in page.rows["table-tripod"] if len(row) == 6][1:]
+    parts = [rows for name, rows in page.rows.items() if name.startswith("table-tripod-")]
+    rows = [row for part in parts for row in part[1:]]
     numbers = [row[0] for row in rows]
     assert numbers == [item.number for item in ITEMS]
     assert len(numbers) == 52
@@ -528,18 +533,65 @@ def test_each_published_effect_stands_beside_what_leaving_it_out_does(published_
 
     posterior = published_fit.fit_
     left = effects_left_out(posterior)
-    rows = effects_table_of(posterior, left).rows
     labels = {predictor.name: predictor.label for predictor in posterior.predictors}
-    assert len(rows) == len(left) > 10
-    for row, one in zip(rows, left.to_dict("records"), strict=True):
+    shown = {tuple(row[place] for place in (0, 1, 3)): row
+             for row in effects_table_of(posterior, left).rows}  # fmt: skip
+    assert len(shown) == len(left) > 10
+    for one in left.to_dict("records"):
         cohort, rest = one["effect"].split(": ", 1)
-        assert row[0] == labels[one["predictor"]]
-        assert row[1] == cohort.replace("_", " ")
         hours = rest.split(" at ")[1].removesuffix(" h") if " at " in rest else "–"
-        assert row[3] == hours
+        row = shown[labels[one["predictor"]], trial_words(cohort), hours]
+        assert row[7] == signed(one["slope_left_out"])
         assert row[8] == signed(one["shift"])
+    order = [row[0] for row in effects_table_of(posterior, left).rows]
+    assert order == sorted(order, key=list(labels.values()).index)
+
+
+def test_patients_left_out_are_measured_as_by_hand(odd):
+    found = leave_one_out(odd)
+    table = left_out_measures(found, 0.9).set_index(["trial", "measure"])
+    events = found.events[(found.events["kind"] == "patients") & found.events["active"]]
+    assert set(table.index.get_level_values(0)) == set(events["trial"])
+    for trial, rows in events.groupby("trial"):
+        people = [
+            (row["responders"], row["probability_left_out"])
+            for row in rows.to_dict("records")
+            for _ in range(round(row["times"]))
+        ]
+        brier = sum((y - p) ** 2 for y, p in people) / len(people)
+        assert table.loc[(trial, "brier"), "estimate"] == pytest.approx(brier)
+        assert table.loc[(trial, "brier"), "n"] == len(people)
+        pairs = [(p > q) + 0.5 * (p == q) for y, p in people for z, q in people if y > z]
+        measured = table.loc[(trial, "c_statistic"), "estimate"]
+        if np.isnan(measured):
+            assert table.loc[(trial, "c_statistic"), "reason"]
+        else:
+            assert measured == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_the_summary_says_what_the_curve_and_the_data_say(odd, odd_page, arms_only):
+    curve = decision_curve(leave_one_out(odd))
+    everybody = curve[curve["population"] == EVERYBODY]
+    worthless = everybody.assign(net_benefit=-1.0)
+    assert "at no threshold" in decision_words(worthless)
+    best = everybody["treat_all"].clip(lower=0.0) + 0.1
+    assert "at 100 % of the thresholds" in decision_words(everybody.assign(net_benefit=best))
+    text = odd_page.texts["main"]
+    assert decision_words(curve) in text
+    units = design_of(odd).units
+    single = units.is_arm == 0
+    responders, n = units.responders[single].sum(), units.n[single].sum()
+    assert f"{responders:g} responders in {n:g} outcomes of single patients" in text
+    assert "No patient is given one by one" in summary_lines(arms_only, None)[1]
 
 
 def test_a_loaded_fit_makes_the_same_page_to_the_last_byte(arms_text, arms_only, tmp_path):
     path = arms_only.save(tmp_path / "fit.nc")
     assert report_page(load_posterior(path)) == arms_text[0]
+
+
+def test_the_estimator_writes_the_same_page(plain, tmp_path):
+    posterior, file, page = plain
+    output = tmp_path / "of estimator.html"
+    assert kp.load(file).report(output) == output
+    assert output.read_text(encoding="utf-8") == page.text

@@ -163,7 +163,7 @@ def test_slope_table(posterior):
     np.testing.assert_allclose(table["lower"], np.quantile(draws, 0.05, axis=0))
     assert table.loc["bmi", "trials"] == 2  # the crossover trial's patients and one arm
     assert table.loc["shank3", "trials"] == 0
-    assert table.loc["bmi", "step"] == "6 kg/m2 more"
+    assert table.loc["bmi", "step"] == "6 kg/m² more"
     assert table.loc["family_history_aud", "step"] == "present vs. absent"
     assert table.loc["bmi", "prior_share"] < 1
 

@@ -197,8 +197,9 @@ def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     DataFrame
         ``population``, ``arm``, ``control`` (each that a trial of the population compares with it),
         ``difference`` with ``lower`` and ``upper``, ``number_needed`` with ``number_lower`` and
-        ``number_upper`` (NaN where the mean difference is not above 0), and ``harm``: the
-        probability that the difference is below 0.
+        ``number_upper`` (NaN where the mean difference is not above 0), ``harm``: the
+        probability that the difference is below 0, and ``reason``: why the population's 24 h
+        prediction is an extrapolation, empty where it is none.
     """
     labels = design_of(posterior).labels()
     active = {
@@ -216,6 +217,7 @@ def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         }
     )
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+    reasons = {entry["population"]: entry["reason"] for entry in posterior.facts["basis"]}
     rows = []
     for population, control in pairs:
         table = {"population": [population] * 2, "arm": [reference, control]}
@@ -234,10 +236,11 @@ def number_needed(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
                 "number_lower": 1.0 / float(upper) if middle > 0 else np.nan,
                 "number_upper": _inverse(float(lower)) if middle > 0 else np.nan,
                 "harm": float((difference < 0).mean()),
+                "reason": reasons[population],
             }
         )
     names = ["population", "arm", "control", "difference", "lower", "upper"]
-    numbers = ["number_needed", "number_lower", "number_upper", "harm"]
+    numbers = ["number_needed", "number_lower", "number_upper", "harm", "reason"]
     return pd.DataFrame(rows, columns=[*names, *numbers])
 
 

@@ -74,8 +74,10 @@ def number_needed_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         "intervals, for an average patient in a new blinded trial, averaged over trials. Beside "
         "it: patients treated for one more responder; where the interval holds 0 it has no upper "
         "end. A good one: intervals clear of 0, and wide where few trials compare the two. "
-        f"{RESEARCH_ONLY}"
     )
+    if (table["reason"] != "").any():
+        caption += "†: this population's 24 h prediction is an extrapolation. "
+    caption += RESEARCH_ONLY
     arms = " and ".join(arm_words(arm) for arm in sorted(set(table["arm"])))
     title = f"{arms} against control: number needed to treat"
     figure, (axes,) = panels(1, title, caption, row_inches=_ROW * len(table) + 1.4)
@@ -86,6 +88,7 @@ def number_needed_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
     axes.axvline(0.0, color=QUIET, linewidth=1)
     labels = [
         f"{population_words(row['population'])}, {arm_words(row['control']).lower()}"
+        f"{' †' if row['reason'] else ''}"
         for row in table.to_dict("records")
     ]
     axes.set_yticks(places, labels, fontsize=9)

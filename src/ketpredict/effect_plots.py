@@ -12,7 +12,13 @@ from matplotlib.ticker import PercentFormatter
 
 from ketpredict.plots import ACTIVE, CONTROL, QUIET
 from ketpredict.predictors import Predictor
-from ketpredict.wording import RESEARCH_ONLY, arm_words, population_words, value_words
+from ketpredict.wording import (
+    RESEARCH_ONLY,
+    arm_words,
+    population_words,
+    unit_words,
+    value_words,
+)
 
 _COLUMNS = 2
 _PANEL_INCHES = (4.6, 2.9)
@@ -132,7 +138,7 @@ def _plain_ticks(axes: Any, value: np.ndarray) -> None:
 def _axis_words(predictor: Predictor) -> str:
     words = predictor.name.replace("_", " ")
     words = words.upper() if len(words) <= 4 else words[:1].upper() + words[1:]
-    return f"{words} ({predictor.unit})" if predictor.unit else words
+    return f"{words} ({unit_words(predictor.unit)})" if predictor.unit else words
 
 
 def _lower(label: str) -> str:

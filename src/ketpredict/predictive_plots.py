@@ -14,6 +14,7 @@ import pandas as pd
 from arviz_stats.ecdf_utils import ecdf_pit
 from matplotlib.figure import Figure
 
+from ketpredict.discrepancies import STATISTICS
 from ketpredict.errors import DataError
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import LeaveOneOut
@@ -32,6 +33,7 @@ from ketpredict.wording import arm_words, population_words, trial_words
 
 _KINDS = {"patients": ("Single patients", BLUE, "o"), "arm": ("Published arms", ORANGE, "s")}
 _ROW = 0.24
+_IN_SDS = ("largest residual", "largest contrast in a trial")
 _SIMULATIONS = 1000
 FEWEST_PIT = 8
 """Patients, or arms, that a picture of PIT values takes: of fewer nothing can be seen."""
@@ -160,7 +162,9 @@ def statistics_plot(draws: pd.DataFrame, table: pd.DataFrame) -> Figure:
         place.hist(values[np.isfinite(values)], bins=30, color=BLUE, alpha=0.6)
         place.axvline(row["observed"], color="black", linewidth=2)
         place.set_title(f"p = {row['p_value']:.2f}", fontsize=9.5, loc="right")
-        place.set_xlabel(str(row["statistic"]), fontsize=9.5)
+        unit = "binomial SDs" if str(row["statistic"]) in _IN_SDS else "share"
+        own = str(row["statistic"]) in STATISTICS
+        place.set_xlabel(f"{row['statistic']}{f'\n({unit})' if own else ''}", fontsize=9.5)
     axes[0].set_ylabel("Replicated data sets")
     return figure
 
@@ -260,8 +264,13 @@ def pareto_plot(found: LeaveOneOut) -> Figure:
             axes.plot(
                 part["unit"], part["pareto_k"], marker, color=colour, markersize=4, label=words
             )
-    axes.axhline(PARETO_LIMIT, color="black", linewidth=0.9, linestyle="--")
-    axes.axhline(1.0, color="black", linewidth=0.9)
+    for limit, style, words in ((PARETO_LIMIT, "--", "rough above"), (1.0, "-", "unusable above")):
+        axes.axhline(limit, color="black", linewidth=0.9, linestyle=style)
+        axes.text(
+            1.005, limit, f"{limit:g}: {words}", transform=axes.get_yaxis_transform(),
+            va="center", fontsize=9,
+        )  # fmt: skip
+    figure.subplots_adjust(right=0.86)
     axes.set_xlabel("Patient or arm, in the order of the design")
     axes.set_ylabel("Pareto k (no unit)")
     legend(

@@ -20,6 +20,7 @@ from ketpredict.checks import FitCheck, check_fit, convergence_table, held_out_g
 from ketpredict.effect_plots import partial_effect_plot
 from ketpredict.errors import DataError
 from ketpredict.leave_out import LeftOut
+from ketpredict.left_out_measures import left_out_measures
 from ketpredict.literature import effects_left_out
 from ketpredict.loo import leave_one_out
 from ketpredict.marginal_effects import effects_table, evidence_values, partial_effect_table
@@ -32,6 +33,7 @@ from ketpredict.report_checks import (
     check_table,
     convergence_words_table,
     gate_table,
+    left_out_measures_table,
     left_out_table,
 )
 from ketpredict.report_evidence import (
@@ -49,12 +51,13 @@ from ketpredict.report_model import (
     prior_table,
     priors_words,
 )
-from ketpredict.report_origin import commands, limits, origin_table
+from ketpredict.report_origin import PATIENTS, commands, limits, origin_table, patients_file
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
     effects_table_of,
     headline_table,
+    heterogeneity_table,
     literature_counts,
     partial_effect_alt,
     partial_effect_words_table,
@@ -63,6 +66,7 @@ from ketpredict.report_results import (
     refused_table,
     slope_words_table,
 )
+from ketpredict.report_summary import summary_lines
 from ketpredict.report_validation import (
     calibration_alt,
     folds_table,
@@ -79,6 +83,7 @@ from ketpredict.wording import RESEARCH_ONLY, verdict_words
 
 TEMPLATE = "report_template.html"
 _INNER = 0.5
+_POINTS = 31
 _CHECK_GROUPS = {
     "Responders observed and replicated": (
         "responders_by_arm", "responders_by_known_predictors", "test_statistics",
@@ -189,7 +194,9 @@ def report_page(
             limits=limits(posterior),
             origin=origin_table(posterior),
             commands=commands(posterior),
+            patients=PATIENTS if patients_file(posterior) else "",
             checklist=rows,
+            checklist_parts=list(dict.fromkeys(item.part for item, _ in rows)),
             statuses={
                 status: sum(answer.status == status for _, answer in rows)
                 for status in (FILLED, IN_PART, AUTHOR)
@@ -221,7 +228,9 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
             "failed": [],
             "gate_count": 0,
             "left_out": left_out_table(left_out),
+            "left_out_measures": None,
         }
+    measures = left_out_measures(check.left_out, prob)
     return {
         "check": check,
         "no_check": "",
@@ -229,24 +238,30 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
         "failed": [gate for gate in check.gates if not gate.passed],
         "gate_count": len(check.gates),
         "left_out": left_out_table(check.left_out),
+        "left_out_measures": left_out_measures_table(measures, prob) if len(measures) else None,
     }
 
 
 def _check_pictures(posterior: Posterior, check: FitCheck | None, prob: float) -> dict[str, Any]:
-    """Return the pictures of the checks under their headings."""
+    """Return the pictures of the checks under their headings, and what they add to the summary."""
     if check is None:
-        return {"check_groups": []}
+        return {"check_groups": [], "summary": summary_lines(posterior, None)}
+    figures = figures_with_tables(posterior, check, prob)
     found = {
         name: _exhibit(
             one.figure, name, check_alt(name, one.table), check_table(name, one.table, prob)
         )
-        for name, one in figures_with_tables(posterior, check, prob).items()
+        for name, one in figures.items()
     }
     groups = [
         (heading, [found[name] for name in names if name in found])
         for heading, names in _CHECK_GROUPS.items()
     ]
-    return {"check_groups": [group for group in groups if group[1]]}
+    curve = figures["decision_curves"].table if "decision_curves" in figures else None
+    return {
+        "check_groups": [group for group in groups if group[1]],
+        "summary": summary_lines(posterior, curve),
+    }
 
 
 def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
@@ -277,19 +292,20 @@ def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:
 
 def _effects(posterior: Posterior, prob: float) -> dict[str, Any]:
     if not posterior.predictors:
-        return {"slopes": None, "average_effects": None, "effect_exhibits": []}
+        return dict.fromkeys(("slopes", "slope_parts", "average_effects")) | {"effect_exhibits": []}
     bands = (_INNER, prob)
     exhibits = []
     for place, predictor in enumerate(posterior.predictors, start=1):
-        curve = partial_effect_table(posterior, predictor.name, None, bands)
+        curve = partial_effect_table(posterior, predictor.name, None, bands, _POINTS)
         values = evidence_values(posterior, predictor.name)
         figure = partial_effect_plot(curve, values, predictor, bands)
-        alt = partial_effect_alt(curve, predictor.label, len(values))
+        alt = partial_effect_alt(curve, predictor, values)
         name = f"effect_{place}"
         table = partial_effect_words_table(curve, name, predictor.label, predictor.unit)
         exhibits.append(_exhibit(figure, name, alt, table))
     return {
         "slopes": slope_words_table(slope_table(posterior, prob), prob),
+        "slope_parts": heterogeneity_table(posterior, prob),
         "average_effects": average_effect_table(effects_table(posterior, prob), prob),
         "effect_exhibits": exhibits,
     }

@@ -11,7 +11,9 @@ from ketpredict.gates import Gate
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import LeaveOneOut
 from ketpredict.report_results import number_needed_table
+from ketpredict.report_summary import share_ahead
 from ketpredict.report_tables import Column, Table, interval, number, p_words, table_of, whole
+from ketpredict.report_validation import MEASURES
 from ketpredict.wording import (
     DASH,
     arm_words,
@@ -80,6 +82,26 @@ def left_out_table(found: LeaveOneOut) -> Table:
         ),
         "The trial of whoever is left out stays known by the others in it. Where Pareto k is above "
         f"{PARETO_LIMIT} the number is rough; for arms leave their trials out instead.",
+    )
+
+
+def left_out_measures_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.left_out_measures.left_out_measures` for readers."""
+    return table_of(
+        frame,
+        "left-out-measures",
+        f"Treated patients predicted without their own outcome, with {100 * prob:g} % intervals",
+        (
+            ("Trial", lambda row: trial_words(row["trial"])),
+            ("Responders", lambda row: f"{row['responders']} of {row['n']}"),
+            ("Measure", lambda row: MEASURES[row["measure"]]),
+            ("Estimate", lambda row: number(row["estimate"])),
+            ("Interval", lambda row: interval(row["lower"], row["upper"])),
+            ("Why none", lambda row: row["reason"] or DASH),
+        ),
+        "Their trial is otherwise known, which flatters; a trial left out as a whole is the harder "
+        "test. Intervals are of the sampling of patients: of few responders they say next to "
+        "nothing.",
     )
 
 
@@ -344,12 +366,11 @@ def _predictors_alt(frame: pd.DataFrame) -> str:
 def _decision_alt(frame: pd.DataFrame) -> str:
     parts = []
     for population, rows in frame.groupby("population", sort=False):
-        best = rows[["treat_all", "net_benefit"]].assign(nobody=0.0)
-        ahead = best["net_benefit"] > best[["treat_all", "nobody"]].max(axis=1) + 1e-9
+        ahead = share_ahead(rows)
         row = rows.iloc[int((rows["threshold"] - 0.3).abs().to_numpy().argmin())]
         where = (
-            f"above both at {percent(ahead.mean())} of the thresholds"
-            if ahead.any()
+            f"above both at {percent(ahead)} of the thresholds"
+            if ahead > 0
             else "nowhere above both treating all and nobody"
         )
         parts.append(
@@ -364,7 +385,7 @@ def _needed_alt(frame: pd.DataFrame) -> str:
     parts = [
         f"{population_words(row['population'])} against {arm_words(row['control']).lower()}: "
         f"{100 * row['difference']:.0f} more of 100 respond "
-        f"({percent_range(row['lower'], row['upper'])})"
+        f"({percent_range(row['lower'], row['upper'])}{', extrapolated' if row['reason'] else ''})"
         for row in frame.to_dict("records")
     ]
     return f"Differences in response from control, with intervals. {'; '.join(parts) or DASH}."

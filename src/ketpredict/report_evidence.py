@@ -15,7 +15,15 @@ from ketpredict.resources import data_path
 from ketpredict.spec import STUDY_TERMS
 from ketpredict.stored_design import design_of
 from ketpredict.summary import effects_behind
-from ketpredict.wording import DASH, arm_words, counted, percent, population_words, trial_words
+from ketpredict.wording import (
+    DASH,
+    arm_words,
+    counted,
+    percent,
+    population_words,
+    trial_words,
+    unit_words,
+)
 
 _ROW = ["trial", "population", "arm", "hours", "scale", "threshold", "kind"]
 _TERM_WORDS = {
@@ -106,7 +114,9 @@ def predictor_table(posterior: Posterior) -> Table:
         limits = posterior.facts["ranges"][predictor(row).name]
         if limits["low"] is None:
             return DASH
-        return f"{limits['low']:.4g} to {limits['high']:.4g} {predictor(row).unit}".strip()
+        return (
+            f"{limits['low']:.4g} to {limits['high']:.4g} {unit_words(predictor(row).unit)}".strip()
+        )
 
     def scaled(row: Row) -> str:
         one = predictor(row)
@@ -122,7 +132,7 @@ def predictor_table(posterior: Posterior) -> Table:
         (
             ("Predictor", lambda row: predictor(row).label),
             ("Column", lambda row: predictor(row).name),
-            ("Unit", lambda row: predictor(row).unit or DASH),
+            ("Unit", lambda row: unit_words(predictor(row).unit) or DASH),
             ("Reference scale", scaled),
             ("Scale from", lambda row: predictor(row).source or DASH),
             ("Trials", lambda row: f"{posterior.facts['ranges'][predictor(row).name]['trials']}"),

@@ -16,6 +16,8 @@ from ketpredict.stored_design import design_of
 from ketpredict.wording import MODEL_LIMITS, counted, population_words
 
 _WRITERS = ("ketpredict", "matplotlib", "jinja2", "numpy", "scipy", "arviz")
+PATIENTS = "PATIENTS.csv"
+"""Stands for the table of patients, whose name a fit does not keep."""
 _SETTINGS = ("draws", "tune", "chains", "target_accept", "inference")
 
 
@@ -69,6 +71,11 @@ def commands(posterior: Posterior) -> tuple[tuple[str, str], ...]:
     )
 
 
+def patients_file(posterior: Posterior) -> bool:
+    """Return whether a command of :func:`commands` names a table of patients."""
+    return PATIENTS in _fit_command(posterior)
+
+
 def _fit_command(posterior: Posterior) -> str:
     """Return the command of the fit; empty where no command line makes it."""
     estimator, provenance = posterior.facts.get("estimator", {}), posterior.facts["provenance"]
@@ -77,7 +84,7 @@ def _fit_command(posterior: Posterior) -> str:
     if not isinstance(estimator.get("model"), str) or seed is None or provenance.get("updates"):
         return ""
     words = ["ketpredict", "fit"]
-    words += [] if source == "published" else ["PATIENTS.csv"]
+    words += [] if source == "published" else [PATIENTS]
     words += ["--output", "fit.nc", "--model", estimator["model"]]
     words += [] if "published" in source else ["--evidence", "none"]
     if estimator.get("predictors"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.posterior import Posterior
+from ketpredict.predictors import Predictor
 from ketpredict.report_tables import Row, Table, interval, number, p_words, table_of, whole
 from ketpredict.wording import (
     DASH,
@@ -16,6 +18,9 @@ from ketpredict.wording import (
     population_words,
     signed,
     signed_points,
+    trial_words,
+    unit_words,
+    value_words,
 )
 
 
@@ -116,8 +121,38 @@ def slope_words_table(frame: pd.DataFrame, prob: float) -> Table:
             ("Prior's share", lambda row: percent(row["prior_share"])),
         ),
         "Latent scale: a patient's own deviation has SD 1 (probit) or 1.81 (logit); near one half "
-        "a slope of 0.25 (probit) is about 10 percentage points. Associations, not what changing "
-        "the predictor would do.",
+        "a slope of 0.25 (probit) is about 10 percentage points. Prior's share: near 100 % the "
+        "data said nothing; above, they made the slope less certain than the prior had it, as an "
+        "effect far from zero does with a heavy-tailed prior. Associations, not what changing the "
+        "predictor would do.",
+    )
+
+
+def heterogeneity_table(posterior: Posterior, prob: float) -> Table:
+    """Return the SD of each part of the slopes: how much they differ, and between what."""
+    scales = posterior.parameters["slope_scale"]
+    tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
+    low, high = np.quantile(scales, tails, axis=0)
+    mean, parts = scales.mean(axis=0), posterior.spec.slope_parts()
+    rows = []
+    for k, predictor in enumerate(posterior.predictors):
+        cells = [
+            f"{mean[j, k]:.2f} ({low[j, k]:.2f} to {high[j, k]:.2f})" for j in range(len(parts))
+        ]
+        rows.append((predictor.label, *cells))
+    words = {
+        "prognostic": "Any arm",
+        "predictive": "Active arms beyond it",
+        "population": "Between populations",
+        "trial": "Between trials",
+    }
+    return Table(
+        "slope-parts",
+        f"SDs of the parts of each slope, latent scale, with {100 * prob:g} % intervals",
+        ("Predictor", *(words[part] for part in parts)),
+        tuple(rows),
+        "Posterior mean of each SD: how far slopes differ between populations and trials. The "
+        "parts share one prior, so that few trials leave these SDs near it.",
     )
 
 
@@ -158,20 +193,31 @@ def average_effect_table(frame: pd.DataFrame, prob: float) -> Table:
     )
 
 
-def partial_effect_alt(frame: pd.DataFrame, label: str, reported: int) -> str:
-    """Return what a picture of partial effects shows, for those who do not see it."""
+def partial_effect_alt(frame: pd.DataFrame, predictor: Predictor, values: pd.DataFrame) -> str:
+    """Return what a picture of partial effects shows, for those who do not see it.
+
+    Parameters
+    ----------
+    frame, values : DataFrame
+        From :func:`ketpredict.marginal_effects.partial_effect_table` and
+        :func:`ketpredict.marginal_effects.evidence_values`.
+    """
     parts = []
     for population, rows in frame.groupby("population", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
-        parts.append(
-            f"{population_words(str(population))} from {_at(first)} to {_at(last)} "
-            f"at the largest value"
-        )
-    known = f"{counted(reported, 'patient or arm', 'patients and arms')} tell it"
+        parts.append(f"{population_words(str(population))} {_at(first)} to {_at(last)}")
+    ends = [value_words(predictor, frame["value"].iloc[place]) for place in (0, -1)]
+    told = values.groupby("kind")["n"].agg(["size", "sum"])
+    known = [
+        f"{whole(told.loc['patients', 'sum'])} outcomes of patients"
+        if kind == "patients"
+        else counted(int(told.loc[kind, "size"]), "published arm")
+        for kind in told.index
+    ]
     return (
-        f"Probability of response against {label[:1].lower() + label[1:]}, one panel for each of "
-        f"{counted(len(parts), 'population')}: {'; '.join(parts)}. "
-        f"{known if reported else 'Nobody in the data tells it'}."
+        f"Probability of response by {predictor.label}, one panel for each of "
+        f"{counted(len(parts), 'population')}; from {ends[0]} to {ends[1]}: {'; '.join(parts)}. "
+        f"Told by {' and '.join(known) or 'nobody in the data'}."
     )
 
 
@@ -186,7 +232,7 @@ def partial_effect_words_table(frame: pd.DataFrame, name: str, label: str, unit:
         rows.iloc[sorted({0, len(rows) // 4, len(rows) // 2, 3 * len(rows) // 4, len(rows) - 1})]
         for _, rows in frame.groupby("population", sort=False)
     )
-    heading = f"{label} ({unit})" if unit else label
+    heading = f"{label} ({unit_words(unit)})" if unit else label
     return table_of(
         some,
         f"partial-{name}",
@@ -218,7 +264,7 @@ def literature_counts(posterior: Posterior) -> str:
     if twice:
         words += f" {twice} are left out because their patients stand in the table of patients."
     if shared:
-        words += f" {shared} are discounted because they may share patients with that table."
+        words += f" {shared} count less because they may share patients with the table of patients."
     return words + " What was never published is not corrected for."
 
 
@@ -227,6 +273,9 @@ def effects_table_of(posterior: Posterior, left_out: pd.DataFrame) -> Table:
     used = [fate for fate in posterior.facts["effects"] if fate["used"]]
     frame = pd.DataFrame(used).reset_index(drop=True)
     frame = pd.concat([frame, left_out.drop(columns=["predictor", "power"])], axis=1)
+    names = [predictor.name for predictor in posterior.predictors]
+    place = frame["predictor"].map(names.index)
+    frame = frame.assign(place=place).sort_values(["place", "cohort", "hours"], kind="stable")
     labels = {predictor.name: predictor.label for predictor in posterior.predictors}
     return table_of(
         frame,
@@ -234,7 +283,7 @@ def effects_table_of(posterior: Posterior, left_out: pd.DataFrame) -> Table:
         "Published effects that enter, and how far each alone moves the slope of its predictor",
         (
             ("Predictor", lambda row: labels[row["predictor"]]),
-            ("Cohort", lambda row: str(row["cohort"]).replace("_", " ")),
+            ("Cohort", lambda row: trial_words(row["cohort"]) or DASH),
             ("Source", lambda row: row["citation"] or DASH),
             ("Hours", lambda row: DASH if _absent(row["hours"]) else f"{row['hours']:g}"),
             ("n", lambda row: DASH if _absent(row["n"]) else whole(row["n"])),
@@ -259,7 +308,7 @@ def refused_table(posterior: Posterior) -> Table:
         "Published effects that do not enter, and why",
         (
             ("Predictor", lambda row: str(row["predictor"]).replace("_", " ")),
-            ("Cohort", lambda row: str(row["cohort"]).replace("_", " ") or DASH),
+            ("Cohort", lambda row: trial_words(row["cohort"]) or DASH),
             ("Source", lambda row: row["citation"] or DASH),
             ("Statistic", lambda row: str(row["statistic"]).replace("_", " ") or DASH),
             ("Why not", lambda row: str(row["why"]).replace("_", " ")),
@@ -287,7 +336,10 @@ def number_needed_table(frame: pd.DataFrame, prob: float) -> Table:
         "numbers-needed",
         f"Difference from control and number needed to treat, with {100 * prob:g} % intervals",
         (
-            ("Population", lambda row: population_words(row["population"])),
+            (
+                "Population",
+                lambda row: population_words(row["population"]) + (" †" if row["reason"] else ""),
+            ),
             ("Control", lambda row: arm_words(row["control"])),
             ("More responders among 100", lambda row: signed_points(row["difference"])),
             (
@@ -296,7 +348,9 @@ def number_needed_table(frame: pd.DataFrame, prob: float) -> Table:
             ),
             ("Number needed to treat", needed),
             ("Probability that fewer respond", lambda row: p_words(row["harm"])),
+            ("†", lambda row: row["reason"] or DASH),
         ),
+        "†: the population's 24 h prediction is an extrapolation; the last column says why.",
     )
 
 

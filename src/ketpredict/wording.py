@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.importance import PARETO_LIMIT
@@ -66,7 +67,7 @@ def signed_points(value: float) -> str:
 
 def trial_words(name: str) -> str:
     """Return a trial for readers, ``zarate_2006`` as ``Zarate 2006``."""
-    return _sentence(name).replace("Nimh ", "NIMH ")
+    return re.sub(r"^Nimh\b", "NIMH", _sentence(name))
 
 
 def setting_words(setting: str) -> str:
@@ -90,23 +91,28 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def step_words(predictor: Predictor) -> str:
-    """Return what one unit of a predictor's reference scale is: ``6 kg/m2 more``."""
+    """Return what one unit of a predictor's reference scale is: ``6 kg/m² more``."""
     if predictor.category:
         return f"{predictor.level} vs. {predictor.reference_level}"
     if predictor.kind == "binary":
         return "present vs. absent"
     if predictor.transform == "log":
         return f"{math.exp(predictor.scale):.2g} times the level"
-    return f"{predictor.scale:.3g} {predictor.unit}".strip() + " more"
+    return f"{predictor.scale:.3g} {unit_words(predictor.unit)}".strip() + " more"
 
 
 def value_words(predictor: Predictor, value: float) -> str:
-    """Return a predictor's value with its unit, ``31 kg/m2``; yes or no if it is binary."""
+    """Return a predictor's value with its unit, ``31 kg/m²``; yes or no if it is binary."""
     if predictor.category:
         return predictor.level if value > 0.5 else predictor.reference_level
     if predictor.kind == "binary":
         return "yes" if value > 0.5 else "no"
-    return f"{value:.4g} {predictor.unit}".strip()
+    return f"{value:.4g} {unit_words(predictor.unit)}".strip()
+
+
+def unit_words(unit: str) -> str:
+    """Return a unit for readers, ``kg/m2`` as ``kg/m²``."""
+    return unit.replace("/m2", "/m²")
 
 
 def verdict_words(diagnostics: dict[str, object]) -> str:

@@ -590,8 +590,15 @@ def test_a_loaded_fit_makes_the_same_page_to_the_last_byte(arms_text, arms_only,
     assert report_page(load_posterior(path)) == arms_text[0]
 
 
-def test_the_estimator_writes_the_same_page(plain, tmp_path):
-    posterior, file, page = plain
-    output = tmp_path / "of estimator.html"
-    assert kp.load(file).report(output) == output
-    assert output.read_text(encoding="utf-8") == page.text
+def test_the_estimator_hands_its_fit_to_the_report(plain, tmp_path, monkeypatch):
+    _, file, _ = plain
+    told = {}
+
+    def noted(posterior, path, **options):
+        told.update(options, posterior=posterior)
+        return path
+
+    monkeypatch.setattr("ketpredict.report.write_report", noted)
+    model, output = kp.load(file), tmp_path / "report.html"
+    assert model.report(output, prob=0.8) == output
+    assert told == {"posterior": model.fit_, "prob": 0.8, "validation": None}

@@ -30,8 +30,8 @@ from ketpredict.rank_uniformity import simultaneous_band
 from validate_pooling import rewrite_between
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"
-_PREDICTIONS = "predictions"
-_BINS = 20
+_PREDICTIONS = "predictions and log likelihood"
+_BINS = 17  # three of the 51 ranks in each
 _SHOWN = (
     "intercept",
     "population scale",
@@ -102,11 +102,16 @@ def generator_table(table: pd.DataFrame) -> str:
         low = bool(worst["adjusted"] < LEVEL)
         words = (function.__doc__ or "").strip().rstrip(".")
         lines.append(
-            f"| **{name}**: {words} | {worst['simulations']} | {worst['adjusted']:.2g} | "
+            f"| **{name}**: {words} | {worst['simulations']} | {p_words(worst['adjusted'])} | "
             f"{(own['adjusted'] < LEVEL).sum()} of {len(own)} | {worst['quantity']} | "
             f"{'yes' if low == (name != 'right') else '**no**'} |"
         )
     return "\n".join(lines)
+
+
+def p_words(value: float) -> str:
+    """Return a p-value in words; one less a probability has no digits below 1e-12."""
+    return "below 1e-12" if value < 1e-12 else f"{value:.2g}"
 
 
 def quantity_table(table: pd.DataFrame) -> str:
@@ -184,12 +189,10 @@ def ranks_figure(ranks: pd.DataFrame) -> Figure:
     own = ranks[ranks["generator"] == "right"]
     figure, axes = plt.subplots(6, 4, figsize=(11, 11), sharex=True, sharey=True)
     edges = np.linspace(0.0, 1.0, _BINS + 1)
-    share = np.diff(np.floor(edges * (KEPT + 1))) / (KEPT + 1)
-    low, high = binom.interval(0.99, len(own), share)
+    low, high = binom.interval(0.99, len(own), 1.0 / _BINS)
     for axis, name in zip(axes.ravel(), _SHOWN, strict=False):
         place = (own[name].to_numpy() + 0.5) / (KEPT + 1)
-        axis.fill_between(edges, np.r_[low, low[-1]], np.r_[high, high[-1]], step="post",
-                          color="0.85", lw=0)  # fmt: skip
+        axis.axhspan(low, high, color="0.85", lw=0)
         axis.hist(place, bins=edges, histtype="step", color=_BLUE, lw=1.2)
         axis.set_title(name, fontsize=8.5)
     for axis in axes.ravel()[len(_SHOWN) :]:
@@ -227,4 +230,4 @@ def _label(axes: np.ndarray) -> None:
     for axis in axes[-1]:
         axis.set_xlabel("rank of the truth / number of draws")
     for axis in axes[:, 0]:
-        axis.set_ylabel("share of ranks below, minus expected")
+        axis.set_ylabel("share below, minus expected", fontsize=9)

@@ -8,8 +8,8 @@ one passes. ``--page`` writes tables and pictures from the ranks as they stand.
 
 The data
     :func:`template`: three trials given as patients (one of them without controls, two periods of
-    some patients, two assays), three as published arms, three populations, five arms of four
-    classes and horizons, two definitions of response, open-label, enriched and add-on trials, and
+    some patients, two assays), three as published arms, three populations, seven arms of three
+    classes, four horizons, two definitions of response, open-label, enriched and add-on trials, and
     eleven published effects of seven cohorts, of each kind that the likelihood knows. A quarter of
     the patients' cells and a tenth of their outcomes are missing, and half of what arms could
     print. Where values are missing is the same in all simulations; the values are drawn anew.

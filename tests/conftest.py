@@ -16,6 +16,8 @@ from ketpredict.posterior import Posterior
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+    from ketpredict.leave_out import LeftOut
+
 
 @pytest.fixture(scope="session")
 def published_fit() -> kp.KetamineResponseClassifier:
@@ -55,6 +57,32 @@ def simulated_fits() -> dict[str, Posterior]:
             spec = data.spec.with_predictors(predictors)
             fits[name] = fit(*prepare(spec, data.evidence(), references), settings)
     return fits
+
+
+@pytest.fixture(scope="session")
+def odd(simulated_fits: dict[str, Posterior]) -> Posterior:
+    """Return a fit whose names hold markup, and which says that it did not converge."""
+    from report_fits import renamed, thinned, verdict
+
+    return verdict(renamed(thinned(simulated_fits["full"])), ["R-hat above 1.01: intercept"])
+
+
+@pytest.fixture(scope="session")
+def left_out(odd: Posterior) -> LeftOut:
+    """Return every trial of :func:`odd` left out, by importance sampling."""
+    from ketpredict.leave_out import leave_one_trial_out
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return leave_one_trial_out(odd, method="importance", n_jobs=1)
+
+
+@pytest.fixture(scope="session")
+def odd_text(odd: Posterior, left_out: LeftOut) -> str:
+    """Return the report on :func:`odd`."""
+    from ketpredict.report import report_page
+
+    return report_page(odd, validation=left_out)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def test_wheel_carries_models_and_data_and_no_facts(built):
         start = f"ketpredict/_{folder}/"
         assert {name.removeprefix(start) for name in names if name.startswith(start)} == files
         assert not any(name.endswith(".py") for name in files)
-    assert "ketpredict/py.typed" in names
+    assert {"ketpredict/py.typed", "ketpredict/report_template.html"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ketpredict"}
 
 
@@ -130,4 +130,4 @@ def test_installed_wheel_is_used_away_from_the_checkout(installed, tmp_path):
 
 def test_installed_command_answers(installed, tmp_path):
     text = run(str(installed / "ketpredict"), "--help", cwd=tmp_path)
-    assert all(command in text for command in ("fit", "predict", "check", "demo"))
+    assert all(command in text for command in ("fit", "predict", "check", "report", "demo"))

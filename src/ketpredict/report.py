@@ -71,6 +71,7 @@ from ketpredict.report_validation import (
     calibration_alt,
     folds_table,
     forest_alt,
+    method_words,
     pooled_words_table,
     read_validation,
     trial_measures_table,
@@ -332,7 +333,7 @@ def _validation(found: LeftOut | None) -> dict[str, Any]:
     return {
         "validation": {
             "by": found.by,
-            "method": found.method,
+            "method": method_words(found),
             "prob": f"{100 * found.prob:g} %",
             "gate": held_out_gate(found.units),
             "pooled": pooled_words_table(found),
@@ -346,4 +347,6 @@ def _validation(found: LeftOut | None) -> dict[str, Any]:
 def _exhibit(figure: Any, name: str, alt: str, table: Any = None) -> dict[str, Any]:
     """Return a picture with the table of its numbers, for the page."""
     found = picture(figure, name, alt)
-    return {"picture": found, "svg": Markup(found.svg), "table": table}  # noqa: S704
+    # Both are the writer's own elements, which escapes every name in them.
+    wide, narrow = Markup(found.svg), Markup(found.narrow)  # noqa: S704
+    return {"picture": found, "svg": wide, "narrow": narrow, "table": table}

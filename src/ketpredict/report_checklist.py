@@ -170,9 +170,9 @@ def _of_results(posterior: Posterior, validation: LeftOut | None) -> dict[str, A
         ),
         "23a": Answer(
             IN_PART,
-            "Calibration by population and leave-one-out scores with uncertainty; no subgroup by "
-            "demography.",
-            "checks",
+            "c-statistic, Brier score and calibration of treated patients left out one by one, "
+            "calibration by population, with uncertainty; no subgroup by demography.",
+            "validation",
         ),
         "23b": Answer(
             IN_PART,

@@ -95,13 +95,20 @@ def left_out_measures_table(frame: pd.DataFrame, prob: float) -> Table:
             ("Trial", lambda row: trial_words(row["trial"])),
             ("Responders", lambda row: f"{row['responders']} of {row['n']}"),
             ("Measure", lambda row: MEASURES[row["measure"]]),
-            ("Estimate", lambda row: number(row["estimate"])),
+            ("Left out", lambda row: number(row["estimate"])),
             ("Interval", lambda row: interval(row["lower"], row["upper"])),
+            ("Apparent", lambda row: number(row["apparent"])),
+            (
+                "Its interval",
+                lambda row: interval(row["apparent_lower"], row["apparent_upper"]),
+            ),
             ("Why none", lambda row: row["reason"] or DASH),
         ),
-        "Their trial is otherwise known, which flatters; a trial left out as a whole is the harder "
-        "test. Intervals are of the sampling of patients: of few responders they say next to "
-        "nothing.",
+        "Apparent: the prediction knows the patient's own outcome, too good by that. Left out: too "
+        "low a c-statistic with few patients, since each outcome left out moves the level of its "
+        "trial the other way; below 0.5 it says that the predictions hardly tell patients apart. "
+        "Calibration flatters both ways, the trial being known. Intervals are of the sampling of "
+        "patients: of few responders they say next to nothing.",
     )
 
 

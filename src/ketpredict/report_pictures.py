@@ -21,6 +21,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ketpredict.narrow_figures import narrow
+
 SMALLEST_POINTS = 9.0
 """9 points are 12 CSS pixels: nothing on a page is smaller."""
 _DRAWING: Any = {
@@ -45,10 +47,11 @@ class Picture:
         The caption says how to read it and what a good one looks like.
     alt : str
         What is seen, for those who do not see it.
-    svg : str
-        The ``svg`` element; it is labelled by the element ``alt-NAME`` of the page.
-    width : int
-        CSS pixels at which its smallest letters have 12.
+    svg, narrow : str
+        The ``svg`` elements: at a desk, and laid out anew for a phone. Both are labelled by the
+        element ``alt-NAME`` of the page.
+    width, narrow_width : int
+        CSS pixels of each, at which its smallest letters have 12.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Picture:
     alt: str
     svg: str
     width: int
+    narrow: str
+    narrow_width: int
 
 
 @contextlib.contextmanager
@@ -81,13 +86,19 @@ def picture(figure: Figure, name: str, alt: str) -> Picture:
     title, caption = _take_words(figure)
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), SMALLEST_POINTS))
+    wide = _drawn(figure, name, name)
+    narrow(figure)
+    return Picture(name, title, caption, alt, *wide, *_drawn(figure, f"{name}-narrow", name))
+
+
+def _drawn(figure: Figure, prefix: str, name: str) -> tuple[str, int]:
+    """Return the ``svg`` element of a figure, and its width."""
     stream = io.StringIO()
     with mpl.rc_context(_DRAWING):
         figure.savefig(
             stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata=_NO_METADATA
         )
-    svg, width = _element(stream.getvalue(), name)
-    return Picture(name, title, caption, alt, svg, width)
+    return _element(stream.getvalue(), prefix, name)
 
 
 def _take_words(figure: Figure) -> tuple[str, str]:
@@ -109,14 +120,14 @@ def _one_line(words: str) -> str:
     return " ".join(words.split())
 
 
-def _element(document: str, name: str) -> tuple[str, int]:
+def _element(document: str, prefix: str, name: str) -> tuple[str, int]:
     """Return the ``svg`` element of a document for use inside a page, and its width."""
     body = document[document.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     # Its one rule, on line ends, stands in the page: here it would apply to all of it.
     body = re.sub(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", body)
     # Within tags only: text between them is never touched. Both signs are escaped in text.
-    body = re.sub(r"<[^>]*>", lambda tag: _own_identifiers(tag.group(), name), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _own_identifiers(tag.group(), prefix), body)
     width = float(re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', body).group(1))  # type: ignore[union-attr]
     body = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", body, count=1)
@@ -124,7 +135,7 @@ def _element(document: str, name: str) -> tuple[str, int]:
     return body.strip().replace("<svg", role, 1), math.ceil(width * _PIXELS_A_POINT) + 1
 
 
-def _own_identifiers(tag: str, name: str) -> str:
-    tag = re.sub(r'\bid="', f'id="{name}-', tag)
-    tag = tag.replace("url(#", f"url(#{name}-")
-    return re.sub(r'\b(?:xlink:)?href="#', f'href="#{name}-', tag)
+def _own_identifiers(tag: str, prefix: str) -> str:
+    tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
+    tag = tag.replace("url(#", f"url(#{prefix}-")
+    return re.sub(r'\b(?:xlink:)?href="#', f'href="#{prefix}-', tag)

@@ -11,19 +11,25 @@ import pandas as pd
 
 from ketpredict.errors import DataError
 from ketpredict.importance import PARETO_LIMIT
-from ketpredict.leave_out import LeftOut
+from ketpredict.leave_out import METHODS, LeftOut
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, interval, number, table_of, whole
 from ketpredict.wording import DASH, counted, percent, trial_words
 
 MEASURES = {
     "c_statistic": "c-statistic (1 is best, 0.5 is chance)",
-    "calibration_in_the_large": "calibration in the large (0 is best)",
+    "calibration_in_the_large": "calibration in the large (log odds, 0 is best)",
     "calibration_slope": "calibration slope (1 is best)",
     "brier": "Brier score (0 is best)",
     "log_score": "log score (0 is best)",
 }
-_TABLES = ("pooled", "trials", "folds", "units")
+_TABLES = {
+    "pooled": "measure kind trials estimate lower upper prediction_lower prediction_upper tau",
+    "trials": "trial kind n responders measure estimate lower upper",
+    "folds": "fold method share share_error joint_log_score joint_error",
+    "units": "trial kind arm n responders probability lower upper pit",
+}
+"""The tables that are read, and columns that each must have."""
 _KINDS = {"patients": "patients", "arm": "published arms"}
 _HINT = "Write one with: ketpredict validate FIT --json > validation.json"
 
@@ -65,6 +71,11 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
         )
     try:
         tables = {name: _frame(found[name]) for name in _TABLES}
+        for name, columns in _TABLES.items():
+            if absent := sorted(set(columns.split()) - set(tables[name])):
+                raise ValueError(f"'{name}' lacks {', '.join(absent)}")
+        if found["method"] not in METHODS:
+            raise ValueError(f"its method is '{found['method']}'")
         comparison = _frame(found["comparison"]) if found.get("comparison") else None
         return LeftOut(
             by=str(found["by"]),
@@ -74,7 +85,7 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
             **tables,
         )
     except (TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"Validation '{path}' holds no tables: {error}. {_HINT}") from None
+        raise DataError(f"Validation '{path}' cannot be used: {error}. {_HINT}") from None
 
 
 def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -106,8 +117,23 @@ def pooled_words_table(found: LeftOut) -> Table:
             ("SD between trials", lambda row: number(row["tau"])),
         ),
         "Random-effects pooling (REML, Hartung-Knapp); fewer than three trials give none. The "
-        "interval for the next trial is what a new site should expect.",
+        "interval for the next trial is what a new site should expect. Measures of patients are of "
+        "all arms of a trial, controls included.",
     )
+
+
+def method_words(found: LeftOut) -> str:
+    """Return how the folds were left out, and how many importance sampling failed for."""
+    words = {
+        "refit": "by a refit each",
+        "importance": "by importance sampling, without refits",
+        "both": "by a refit each, and by importance sampling to compare",
+    }[found.method]
+    if "pareto_k" not in found.folds:
+        return words
+    judged = found.folds["pareto_k"].notna()
+    failed = int((found.folds["pareto_k"] > PARETO_LIMIT).sum())
+    return f"{words} (Pareto k above {PARETO_LIMIT} in {failed} of {judged.sum()})"
 
 
 def folds_table(found: LeftOut) -> Table:
@@ -168,8 +194,9 @@ def calibration_alt(found: LeftOut) -> str:
         inside = int(share.between(arms["lower"], arms["upper"]).sum())
         worst = arms.loc[(share - arms["probability"]).abs().idxmax()]
         parts.append(
-            f"{inside} of {counted(len(arms), 'published arm')} lie inside the interval for one "
-            f"new trial; furthest from its prediction is {trial_words(worst['trial'])}, "
+            f"the observed share of {inside} of {counted(len(arms), 'published arm')} lies inside "
+            f"the interval of the probability in one new trial (the share varies by chance "
+            f"beyond it); furthest from its prediction is {trial_words(worst['trial'])}, "
             f"{percent(worst['responders'] / worst['n'])} observed and "
             f"{percent(worst['probability'])} predicted"
         )

@@ -71,6 +71,8 @@ def calibration_by_trial(found: LeftOut) -> Figure:
         place.tick_params(labelsize=8)
     for place in axes[len(panels) :]:
         place.set_visible(False)
+    for place in axes[len(panels) - across : len(panels)]:
+        place.tick_params(labelbottom=True)  # the lowest of each column, though not of the grid
     figure.supxlabel(
         "Predicted probability of response, trial left out", fontsize=10, y=0.95 / height
     )

@@ -51,6 +51,7 @@ def test_a_sound_fit_passes_every_gate(sound):
         "posterior predictive, known trials",
         "posterior predictive, as new trials",
         "test statistics, as new trials",
+        "outlying trials",
         "calibration of patients, known trials",
         "Pareto k of patients",
         "predictors within trials",
@@ -61,8 +62,9 @@ def test_a_sound_fit_passes_every_gate(sound):
         "posterior predictive, by missingness",
     ]
     table = json.loads(json.dumps(report.as_table(), allow_nan=False))
-    assert len(table["gates"]) == 12
+    assert len(table["gates"]) == 13
     assert table["posterior_predictive_new_trial"][0]["n"] == 20
+    assert len(table["outlying_trials"]) == 5
 
 
 def test_a_typing_error_in_an_arm_is_named(sound):

@@ -4,15 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import ketpredict as kp
-from ketpredict.association_checks import association_table
+from ketpredict.association_checks import association_table, population_contrasts
 from ketpredict.group_gates import (
     association_gate,
     missingness_gate,
     reversal_gate,
     threshold_gate,
 )
+from ketpredict.replicates import NEW_TRIAL, probability_draws
 from ketpredict.stored_design import design_of
 
 
@@ -82,6 +84,74 @@ def test_a_predictor_that_decides_in_one_population_alone(full):
     found = association_gate(with_responders(full, responders))
     assert not found.passed
     assert "bmi" in found.detail
+
+
+def test_slopes_of_populations_are_those_of_one_scoring_step(full):
+    """Unit by unit and stratum by stratum; the replicated share of each stratum is all it takes."""
+    table, _ = population_contrasts(with_slopes(full, 0.0))
+    row = table[table["predictor"] == "bmi"].iloc[0]
+    assert (row["first"], row["second"]) == ("bipolar_depression", "unipolar_depression")
+    design = design_of(full)
+    units = design.units
+    patients = np.flatnonzero(units.is_arm == 0)
+    # Without slopes and as a new trial every patient of a stratum has nearly one probability.
+    shares = probability_draws(
+        with_slopes(full, 0.0), patients, NEW_TRIAL, np.random.default_rng(9), most=600
+    ).mean(axis=0)
+    slope, precision = {}, {}
+    for p, name in enumerate(design.populations):
+        score = information = 0.0
+        for trial in range(len(design.trials)):
+            for arm in range(len(design.arms)):
+                here = [
+                    (i, shares[place])
+                    for place, i in enumerate(patients)
+                    if units.population_idx[i] == p
+                    and units.trial_idx[i] == trial
+                    and units.arm_idx[i] == arm
+                    and not np.isnan(units.value[i, 0])
+                ]
+                if not here:
+                    continue
+                index = [i for i, _ in here]
+                n, x = units.n[index], units.value[index, 0]
+                share = np.average([m for _, m in here], weights=n)
+                density = norm.pdf(norm.ppf(share))
+                apart = x - np.average(x, weights=n)
+                score += density / (share * (1 - share)) * (units.responders[index] @ apart)
+                information += density**2 / (share * (1 - share)) * (n @ apart**2)
+        slope[name], precision[name] = score / information, information
+    apart = slope["bipolar_depression"] - slope["unipolar_depression"]
+    assert row["slope"] == pytest.approx(apart, rel=0.1, abs=0.02)
+    error = np.sqrt(sum(1.0 / information for information in precision.values()))
+    assert row["observed"] == pytest.approx(apart / error, rel=0.1, abs=0.1)
+
+
+def with_slopes(posterior, scale):
+    """Return the fit without slopes, with deviations of populations as the scale lets them."""
+    own, prior = posterior.groups["posterior"], posterior.groups["prior"]
+    none = {
+        name: np.zeros_like(own[name])
+        for name in ("prognostic_slope", "predictive_slope", "trial_slope", "slope_scale")
+    }
+    given = {"slope_scale": np.full_like(prior["slope_scale"], scale)}
+    groups = {
+        **posterior.groups,
+        "posterior": {**own, **none},
+        "prior": {**prior, **given},
+    }
+    return dataclasses.replace(posterior, groups=groups)
+
+
+def test_without_slopes_the_statistic_is_standard_and_widens_with_the_scale_of_the_prior(full):
+    table, _ = population_contrasts(with_slopes(full, 0.0))
+    assert table["upper"].to_numpy() == pytest.approx(1.645, abs=0.35)
+    assert table["lower"].to_numpy() == pytest.approx(-1.645, abs=0.35)
+    wide, _ = population_contrasts(with_slopes(full, 0.5))
+    bmi = wide["predictor"] == "bmi"
+    assert (wide["upper"] - wide["lower"])[bmi].item() > 1.5 * (table["upper"] - table["lower"])[
+        bmi
+    ].item()
 
 
 def test_an_effect_that_is_turned_round_in_one_population(full):

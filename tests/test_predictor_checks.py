@@ -40,6 +40,27 @@ def test_observed_statistics_by_hand(simulated_fits):
     assert p_value > 0.01
 
 
+def test_trials_are_compared_with_the_others_and_all_together(simulated_fits):
+    fit = simulated_fits["full"]
+    table, _ = predictor_table(fit)
+    rows = table[(table["predictor"] == "bmi") & (table["what"] == "SD")].set_index("trial")
+    trials = rows.drop(index="all")
+    weight = trials["n"] - 1.0
+    assert rows.loc["all", "n"] == trials["n"].sum()
+    pooled = np.exp((weight * np.log(trials["observed"])).sum() / weight.sum())
+    assert rows.loc["all", "observed"] == pytest.approx(pooled)
+    rest = trials.drop(index="trial_3")
+    w = rest["n"] - 1.0
+    others = np.exp((w * np.log(rest["observed"])).sum() / w.sum())
+    assert rows.loc["trial_3", "others"] == pytest.approx(others)
+    pair = table[(table["predictor"] == "bmi and bdnf") & (table["what"] == "correlation")]
+    pair = pair.set_index("trial")
+    rest = pair.drop(index=["all", "trial_1"])
+    z = ((rest["n"] - 3.0) * np.arctanh(rest["observed"])).sum() / (rest["n"] - 3.0).sum()
+    assert pair.loc["trial_1", "others"] == pytest.approx(np.tanh(z))
+    assert table[table["what"].isin(["mean", "rate"])]["others"].isna().all()
+
+
 def test_replicates_have_the_law_of_the_fit(simulated_fits):
     """The median SD and correlation of replicates are those of the covariance, up to binaries."""
     fit = simulated_fits["full"]
@@ -48,15 +69,26 @@ def test_replicates_have_the_law_of_the_fit(simulated_fits):
                                  own["predictor_covariance"].shape)  # fmt: skip
     bare = {**own, "predictor_covariance": covariance.copy(),
             "binary_shift": np.zeros_like(own["binary_shift"])}  # fmt: skip
-    table, p_value = predictor_table(
-        dataclasses.replace(fit, groups={**fit.groups, "posterior": bare})
-    )
+    table, _ = predictor_table(dataclasses.replace(fit, groups={**fit.groups, "posterior": bare}))
     middle = table.groupby(["predictor", "what"])["median"].mean()
     assert middle["bmi", "SD"] == pytest.approx(1.0, abs=0.05)
     assert middle["bdnf", "SD"] == pytest.approx(1.5, abs=0.08)
     assert middle["bmi and bdnf", "correlation"] == pytest.approx(-0.6, abs=0.06)
     assert middle["bmi and family_history_aud", "correlation"] == pytest.approx(0.0, abs=0.05)
-    assert p_value < 0.2  # and the data do not have that correlation
+
+
+def test_a_law_that_is_wrong_in_all_trials_alike_is_seen(simulated_fits):
+    """No trial differs from the others; all together differ from the law."""
+    fit = simulated_fits["full"]
+    own = fit.groups["posterior"]
+    wide = {**own, "predictor_covariance": 4.0 * own["predictor_covariance"]}
+    table, p_value = predictor_table(
+        dataclasses.replace(fit, groups={**fit.groups, "posterior": wide})
+    )
+    assert p_value < 0.02
+    shared = table[table["what"] == "SD"]
+    assert (shared[shared["trial"] == "all"]["p_value"] < 0.02).all()
+    assert (shared[shared["trial"] != "all"]["p_value"] > 0.002).all()
 
 
 def test_a_shift_of_an_assay_within_a_trial_is_seen(simulated_fits):

@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from ketpredict.association_checks import association_table
+from ketpredict.association_checks import population_contrasts
 from ketpredict.discrepancies import family_p_value
 from ketpredict.gates import FAMILY_WISE, Gate, as_often
 from ketpredict.posterior import Posterior
@@ -18,18 +18,20 @@ from ketpredict.wording import population_words
 
 
 def association_gate(posterior: Posterior) -> Gate | None:
-    """Return whether predictors go along with response in each population as the model has it.
+    """Return whether slopes of populations lie no further apart than the prior lets them.
 
-    None where no population has enough patients.
+    None where fewer than two populations have enough patients.
     """
-    table, p_value = association_table(posterior)
+    table, p_value = population_contrasts(posterior)
     if table.empty:
         return None
     row = table.iloc[int(table["p_value"].to_numpy().argmin())]
+    first, second = (population_words(str(row[name])) for name in ("first", "second"))
     detail = (
-        f"The most surprising of {len(table)} is {row['predictor']} in "
-        f"{population_words(str(row['population']))} ({row['n']} patients): {row['observed']:.2f}, "
-        f"replicated {row['lower']:.2f} to {row['upper']:.2f}; {as_often(p_value)}."
+        f"The most surprising of {len(table)} is {row['predictor']}: its slopes in {first} and "
+        f"{second} lie {abs(row['slope']):.2f} apart on the latent scale, {row['observed']:.1f} "
+        f"standard errors, replicated {row['lower']:.1f} to {row['upper']:.1f}; "
+        f"{as_often(p_value)}."
     )
     return Gate("associations by population", p_value >= FAMILY_WISE, detail)
 

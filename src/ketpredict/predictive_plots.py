@@ -226,7 +226,8 @@ def predictors_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         f"Bars: {100 * prob:g} % of what the joint model of the predictors replicates for the "
         "patients of a trial, with the same values missing; black: observed, a cross outside. A "
         f"good one: about {100 * prob:g} % or more of points on their bars. Means and rates are "
-        "fitted to the very trial; SDs and correlations, which trials share, are the test. In "
+        "fitted to the very trial; SDs and correlations, which trials share, are the test: each "
+        "trial beside the others, and all together. In "
         "reference steps of the predictor (log scale where it has one); rates and correlations "
         "have no unit."
     )

@@ -565,3 +565,17 @@ def test_the_summary_says_what_the_curve_and_the_data_say(odd, odd_page, arms_on
 def test_a_loaded_fit_makes_the_same_page_to_the_last_byte(arms_text, arms_only, tmp_path):
     path = arms_only.save(tmp_path / "fit.nc")
     assert report_page(load_posterior(path)) == arms_text[0]
+
+
+def test_the_estimator_hands_its_fit_to_the_report(plain, tmp_path, monkeypatch):
+    _, file, _ = plain
+    told = {}
+
+    def noted(posterior, path, **options):
+        told.update(options, posterior=posterior)
+        return path
+
+    monkeypatch.setattr("ketpredict.report.write_report", noted)
+    model, output = kp.load(file), tmp_path / "report.html"
+    assert model.report(output, prob=0.8) == output
+    assert told == {"posterior": model.fit_, "prob": 0.8, "validation": None}

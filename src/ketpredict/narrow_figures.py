@@ -145,8 +145,10 @@ def _take_rows(axes: Any) -> list[_Row]:
         and not 0 <= text.get_position()[0] <= 1
     ]
     if not found and all(text.get_position()[0] > 1 for text in beside):
-        for text in beside:  # words at the ends of lines, on an axis of numbers
-            text.set(x=1.0, ha="right", va="bottom")
+        # Words at the ends of lines, on an axis of numbers: at their beginnings, where the patients
+        # of a picture stand, there is more room than at the end, where its arms do.
+        for text in beside:
+            text.set(x=0.01, ha="left", va="bottom")
         return []
     for text in beside:
         x, place = map(float, text.get_position())

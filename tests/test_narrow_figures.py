@@ -67,7 +67,16 @@ def grid_figure():
     return figure
 
 
-FIGURES = (arms_figure, needed_figure, forest_figure, literature_figure, grid_figure)
+def limits_figure():
+    """Return a picture of numbers, with a line in it that has words at its end."""
+    figure, (axes,) = panels(1, "A title", "A caption.")
+    axes.plot(np.linspace(0, 1.2, 60), ".")
+    axes.axhline(0.7)
+    axes.text(1.01, 0.7, "0.7: rough above", transform=axes.get_yaxis_transform(), va="center")
+    return figure
+
+
+FIGURES = (limits_figure, arms_figure, needed_figure, forest_figure, literature_figure, grid_figure)
 
 
 def hide_title_and_caption(figure):
@@ -143,6 +152,18 @@ def test_words_are_those_of_the_wide_figure(make, expected):
     narrow(figure)
     found = {" ".join(words.split()) for words, _ in drawn(figure)}
     assert set(expected) <= found
+
+
+def test_words_at_the_end_of_a_line_make_no_rows():
+    figure = limits_figure()
+    hide_title_and_caption(figure)
+    narrow(figure)
+    assert figure.get_figheight() < 3
+    found = dict(drawn(figure))
+    axes = figure.axes[0]
+    line_at = axes.transData.transform((0, 0.7))[1]
+    assert 0 <= found["0.7: rough above"].y0 - line_at < 10
+    assert len(axes.get_yticks()) > 2  # the axis keeps its numbers
 
 
 def test_the_words_of_a_row_stand_above_its_own_marks_and_below_those_before():

@@ -27,10 +27,10 @@ from ketpredict.posterior import load_posterior
 from ketpredict.prior_families import Prior
 from ketpredict.report import report_page, write_report
 from ketpredict.report_evidence import told_table
+from ketpredict.report_literature import effects_table_of, refused_counts_table
 from ketpredict.report_model import prior_table, priors_words, unchosen_priors
 from ketpredict.report_pictures import drawing, picture
-from ketpredict.report_results import effects_table_of
-from ketpredict.report_summary import decision_words, summary_lines
+from ketpredict.report_summary import decision_words, discrimination_words, summary_lines
 from ketpredict.report_tables import Table, interval, number
 from ketpredict.report_validation import fit_identity, read_validation
 from ketpredict.stored_design import design_of
@@ -501,6 +501,9 @@ def test_each_published_effect_stands_beside_what_leaving_it_out_does(published_
         row = shown[labels[one["predictor"]], trial_words(cohort), hours]
         assert row[7] == signed(one["slope_left_out"])
         assert row[8] == signed(one["shift"])
+    refused = refused_counts_table(posterior).rows
+    fates = posterior.facts["effects"]
+    assert sum(int(row[1]) for row in refused) == len(fates) - len(left)
     order = [row[0] for row in effects_table_of(posterior, left).rows]
     assert order == sorted(order, key=list(labels.values()).index)
 
@@ -550,9 +553,29 @@ def test_the_summary_says_what_the_curve_and_the_data_say(odd, odd_page, arms_on
     single = units.is_arm == 0
     responders, n = units.responders[single].sum(), units.n[single].sum()
     assert f"{responders:g} responders in {n:g} outcomes of single patients" in text
-    assert "No patient is given one by one" in summary_lines(arms_only, None)[1]
+    assert "No patient is given one by one" in summary_lines(arms_only, None)[2]
+    near = (units.hours >= 12) & (units.hours <= 48) & (units.threshold == 50)
+    assert f"{percent(units.n[near].sum() / units.n.sum())} of all outcomes are of" in text
+    chance = {"measure": "c_statistic", "trial": "trial_1", "lower": 0.49}
+    assert "do not show" in discrimination_words(pd.DataFrame([chance]))
+    sure = pd.DataFrame([chance, {**chance, "trial": "trial_2", "lower": 0.51}])
+    assert "in 1 of 2 trials with single patients (Trial 2)" in discrimination_words(sure)
 
 
 def test_a_loaded_fit_makes_the_same_page_to_the_last_byte(arms_text, arms_only, tmp_path):
     path = arms_only.save(tmp_path / "fit.nc")
     assert report_page(load_posterior(path)) == arms_text[0]
+
+
+def test_the_estimator_hands_its_fit_to_the_report(plain, tmp_path, monkeypatch):
+    _, file, _ = plain
+    told = {}
+
+    def noted(posterior, path, **options):
+        told.update(options, posterior=posterior)
+        return path
+
+    monkeypatch.setattr("ketpredict.report.write_report", noted)
+    model, output = kp.load(file), tmp_path / "report.html"
+    assert model.report(output, prob=0.8) == output
+    assert told == {"posterior": model.fit_, "prob": 0.8, "validation": None}

@@ -198,6 +198,36 @@ class FittedResponse:
 
         return leave_one_trial_out(self.fit_, by=by, method=method, prob=prob)
 
+    def report(
+        self, path: str | Path, *, prob: float = 0.9, validation: LeftOut | None = None
+    ) -> Path:
+        """Write the report on the fit to one HTML file.
+
+        Data, model and priors, diagnostics, checks, validation, effects, limits, how to make it
+        again, and the TRIPOD+AI checklist.
+
+        Parameters
+        ----------
+        path : str or Path
+        prob : float
+            Probability content of the intervals.
+        validation : LeftOut, optional
+            From :meth:`validate`; without it the report rests on leave-one-out by weights.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        DataError
+            See :func:`ketpredict.report.write_report`.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.report import write_report
+
+        return write_report(self.fit_, path, prob=prob, validation=validation)
+
     @property
     def posterior_(self) -> Any:
         """The fit as an ArviZ DataTree with named dimensions."""

@@ -138,16 +138,26 @@ def _take_rows(axes: Any) -> list[_Row]:
         words = formatter.format_ticks(ticks)
         found = {float(place): [one, "normal"] for place, one in zip(ticks, words, strict=True)}
     right: dict[float, list[Text]] = {}
-    for text in axes.texts:
-        x, place = text.get_position()
-        if text.get_transform() != axes.get_yaxis_transform() or 0 <= x <= 1:
-            continue
+    beside = [
+        text
+        for text in axes.texts
+        if text.get_transform() == axes.get_yaxis_transform()
+        and not 0 <= text.get_position()[0] <= 1
+    ]
+    if not found and all(text.get_position()[0] > 1 for text in beside):
+        # Words at the ends of lines, on an axis of numbers: at their beginnings, where the patients
+        # of a picture stand, there is more room than at the end, where its arms do.
+        for text in beside:
+            text.set(x=0.01, ha="left", va="bottom")
+        return []
+    for text in beside:
+        x, place = map(float, text.get_position())
         text.set_visible(False)
         if x < 0:
-            found[float(place)] = [text.get_text(), str(text.get_weight())]
+            found[place] = [text.get_text(), str(text.get_weight())]
         else:
-            right.setdefault(float(place), []).append(text)
-            found.setdefault(float(place), ["", str(text.get_weight())])
+            right.setdefault(place, []).append(text)
+            found.setdefault(place, ["", str(text.get_weight())])
     return [
         _row(place, words, weight, right.get(place, [])) for place, (words, weight) in found.items()
     ]

@@ -33,8 +33,7 @@ from ketpredict.report_checks import (
     check_table,
     convergence_words_table,
     gate_table,
-    left_out_measures_table,
-    left_out_table,
+    outlying_table,
 )
 from ketpredict.report_evidence import (
     evidence_words,
@@ -42,6 +41,12 @@ from ketpredict.report_evidence import (
     predictor_table,
     told_table,
     trial_table,
+)
+from ketpredict.report_literature import (
+    effects_table_of,
+    literature_counts,
+    refused_counts_table,
+    refused_table,
 )
 from ketpredict.report_model import (
     parameter_figure,
@@ -55,15 +60,13 @@ from ketpredict.report_origin import PATIENTS, commands, limits, origin_table, p
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
-    effects_table_of,
+    headline_note,
     headline_table,
     heterogeneity_table,
-    literature_counts,
     partial_effect_alt,
     partial_effect_words_table,
     probability_alt,
     probability_table,
-    refused_table,
     slope_words_table,
 )
 from ketpredict.report_summary import summary_lines
@@ -71,6 +74,8 @@ from ketpredict.report_validation import (
     calibration_alt,
     folds_table,
     forest_alt,
+    left_out_measures_table,
+    left_out_table,
     method_words,
     pooled_words_table,
     read_validation,
@@ -230,6 +235,7 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
             "gate_count": 0,
             "left_out": left_out_table(left_out),
             "left_out_measures": None,
+            "outlying": None,
         }
     measures = left_out_measures(check.left_out, prob)
     return {
@@ -240,6 +246,7 @@ def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
         "gate_count": len(check.gates),
         "left_out": left_out_table(check.left_out),
         "left_out_measures": left_out_measures_table(measures, prob) if len(measures) else None,
+        "outlying": outlying_table(check.outlying) if len(check.outlying) else None,
     }
 
 
@@ -261,7 +268,7 @@ def _check_pictures(posterior: Posterior, check: FitCheck | None, prob: float) -
     curve = figures["decision_curves"].table if "decision_curves" in figures else None
     return {
         "check_groups": [group for group in groups if group[1]],
-        "summary": summary_lines(posterior, curve),
+        "summary": summary_lines(posterior, curve, left_out_measures(check.left_out, prob)),
     }
 
 
@@ -282,7 +289,8 @@ def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
 def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:
     frame = population_table(posterior, prob)
     reference = frame[(frame["arm"] == posterior.coords["arm"][0]) & ~frame["course"]]
-    headline = headline_table(reference.drop_duplicates("population"), prob)
+    first = reference.drop_duplicates("population")
+    headline = headline_table(first, prob, headline_note(posterior, first, prob))
     table = probability_table(frame, prob)
     alt = probability_alt(frame)
     return {
@@ -293,9 +301,13 @@ def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:
 
 def _effects(posterior: Posterior, prob: float) -> dict[str, Any]:
     if not posterior.predictors:
-        return dict.fromkeys(("slopes", "slope_parts", "average_effects")) | {"effect_exhibits": []}
+        return dict.fromkeys(("slopes", "slope_parts", "average_effects")) | {
+            "effects_told": [],
+            "effects_untold": [],
+        }
     bands = (_INNER, prob)
-    exhibits = []
+    told: list[Any] = []
+    untold: list[Any] = []
     for place, predictor in enumerate(posterior.predictors, start=1):
         curve = partial_effect_table(posterior, predictor.name, None, bands, _POINTS)
         values = evidence_values(posterior, predictor.name)
@@ -303,12 +315,14 @@ def _effects(posterior: Posterior, prob: float) -> dict[str, Any]:
         alt = partial_effect_alt(curve, predictor, values)
         name = f"effect_{place}"
         table = partial_effect_words_table(curve, name, predictor.label, predictor.unit)
-        exhibits.append(_exhibit(figure, name, alt, table))
+        group = told if len(values) else untold
+        group.append(_exhibit(figure, name, alt, table))
     return {
         "slopes": slope_words_table(slope_table(posterior, prob), prob),
         "slope_parts": heterogeneity_table(posterior, prob),
         "average_effects": average_effect_table(effects_table(posterior, prob), prob),
-        "effect_exhibits": exhibits,
+        "effects_told": told,
+        "effects_untold": untold,
     }
 
 
@@ -319,6 +333,7 @@ def _literature(posterior: Posterior) -> dict[str, Any]:
     return {
         "literature_words": literature_counts(posterior),
         "effects_used": effects_table_of(posterior, effects_left_out(posterior)) if used else None,
+        "refused_counts": refused_counts_table(posterior) if refused else None,
         "effects_refused": refused_table(posterior) if refused else None,
     }
 

@@ -244,9 +244,10 @@ def evidence_words(posterior: Posterior) -> str:
         words.append(f"{counted(int(arms.sum()), 'published arm')} with {whole(people)} people")
     if (~arms).any():
         persons = design.people.weight.sum()
+        known = sum(entry["patients"] for entry in posterior.facts["basis"])
         words.append(
-            f"{whole(persons)} patients given one by one with {whole(units.n[~arms].sum())} "
-            f"known outcomes"
+            f"{whole(persons)} patients given one by one, {known} of them with "
+            f"{whole(units.n[~arms].sum())} known outcomes"
         )
     responders = f"{whole(units.responders.sum())} of {whole(units.n.sum())} outcomes are responses"
     populations = ", ".join(population_words(name) for name in design.populations)

@@ -145,6 +145,11 @@ def limits(posterior: Posterior) -> list[str]:
         )
     if np.unique(design.units.population_idx).size < 2:
         lines.append("There is one population: how others differ is the prior's guess.")
+    if posterior.predictors:
+        lines.append(
+            "A predictor that is missing is taken as missing at random given all that is known of "
+            "the patient: whether it was measured must not depend on its value beyond that."
+        )
     lines.append(
         "A population, arm or trial that is not listed can be predicted, but as an average over "
         "what such groups may be; intervals widen accordingly."

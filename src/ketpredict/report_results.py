@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, ndtr
 
-from ketpredict.importance import PARETO_LIMIT
+from ketpredict.held_out import monte_carlo_error
 from ketpredict.posterior import Posterior
+from ketpredict.predict import response_draws
 from ketpredict.predictors import Predictor
 from ketpredict.report_tables import Row, Table, interval, number, p_words, table_of, whole
+from ketpredict.rows import encode_rows
 from ketpredict.wording import (
     DASH,
     arm_words,
@@ -18,7 +21,6 @@ from ketpredict.wording import (
     population_words,
     signed,
     signed_points,
-    trial_words,
     unit_words,
     value_words,
 )
@@ -55,7 +57,7 @@ def probability_table(frame: pd.DataFrame, prob: float) -> Table:
     )
 
 
-def headline_table(frame: pd.DataFrame, prob: float) -> Table:
+def headline_table(frame: pd.DataFrame, prob: float, note: str = "") -> Table:
     """Return the probability of response to the reference arm, population by population.
 
     Parameters
@@ -81,7 +83,30 @@ def headline_table(frame: pd.DataFrame, prob: float) -> Table:
             ),
             ("Rests on", _rests_on),
         ),
+        note,
     )
+
+
+def headline_note(posterior: Posterior, frame: pd.DataFrame, prob: float) -> str:
+    """Return who the average patient is, how far trials differ, and the Monte Carlo error."""
+    columns = {"population": frame["population"].tolist(), "arm": frame["arm"].tolist()}
+    draws = response_draws(posterior, encode_rows(posterior, columns, len(frame)))
+    error = 100.0 * float(monte_carlo_error(posterior, draws).max())
+    scale = posterior.parameters["trial_scale"]
+    low, high = np.quantile(scale, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0])
+    mean = float(scale.mean())
+    up, down = (float(_near_half(posterior.spec.link, sign * mean)) for sign in (1.0, -1.0))
+    return (
+        "An average patient: every predictor averaged over the fitted law, in a blinded trial "
+        "without enrichment or a new antidepressant. Between trials of one population the level "
+        f"has an SD of {mean:.2f} ({low:.2f} to {high:.2f}) on the latent scale: where an average "
+        f"trial sees 50 %, trials one SD away see {percent(down)} and {percent(up)}. Monte Carlo "
+        f"error of the probabilities: at most {error:.1f} percentage points."
+    )
+
+
+def _near_half(link: str, latent: float) -> float:
+    return float(ndtr(latent) if link == "probit" else expit(latent))
 
 
 def _rests_on(row: Row) -> str:
@@ -248,74 +273,6 @@ def partial_effect_words_table(frame: pd.DataFrame, name: str, label: str, unit:
     )
 
 
-def literature_counts(posterior: Posterior) -> str:
-    """Return in one sentence how many published effects entered, and how many did not."""
-    fates = posterior.facts["effects"]
-    if not fates:
-        return "This fit was given no published predictor effects."
-    used = [fate for fate in fates if fate["used"]]
-    cohorts = len({fate["cohort"] for fate in used})
-    twice = sum(bool(fate["twice"]) for fate in fates)
-    shared = sum(bool(fate["shared"]) for fate in used)
-    words = (
-        f"{len(used)} of {counted(len(fates), 'published predictor effect')} enter, from "
-        f"{counted(cohorts, 'cohort')}; {len(fates) - len(used)} do not, each for a stated reason."
-    )
-    if twice:
-        words += f" {twice} are left out because their patients stand in the table of patients."
-    if shared:
-        words += f" {shared} count less because they may share patients with the table of patients."
-    return words + " What was never published is not corrected for."
-
-
-def effects_table_of(posterior: Posterior, left_out: pd.DataFrame) -> Table:
-    """Return every published effect that enters, and how far its slope moves without it."""
-    used = [fate for fate in posterior.facts["effects"] if fate["used"]]
-    frame = pd.DataFrame(used).reset_index(drop=True)
-    frame = pd.concat([frame, left_out.drop(columns=["predictor", "power"])], axis=1)
-    names = [predictor.name for predictor in posterior.predictors]
-    place = frame["predictor"].map(names.index)
-    frame = frame.assign(place=place).sort_values(["place", "cohort", "hours"], kind="stable")
-    labels = {predictor.name: predictor.label for predictor in posterior.predictors}
-    return table_of(
-        frame,
-        "effects-used",
-        "Published effects that enter, and how far each alone moves the slope of its predictor",
-        (
-            ("Predictor", lambda row: labels[row["predictor"]]),
-            ("Cohort", lambda row: trial_words(row["cohort"]) or DASH),
-            ("Source", lambda row: row["citation"] or DASH),
-            ("Hours", lambda row: DASH if _absent(row["hours"]) else f"{row['hours']:g}"),
-            ("n", lambda row: DASH if _absent(row["n"]) else whole(row["n"])),
-            ("How it enters", lambda row: row["why"]),
-            ("Power", lambda row: f"{row['power']:g}"),
-            ("Slope without it", lambda row: signed(row["slope_left_out"])),
-            ("Moves the slope (SDs)", lambda row: signed(row["shift"])),
-            ("Pareto k", _k_words),
-        ),
-        f"By importance sampling, without a refit. ‡: Pareto k above {PARETO_LIMIT}, the number is "
-        "a hint only. Power: 1 counts in full, 0.5 half (one cohort alone, or patients perhaps "
-        "shared).",
-    )
-
-
-def refused_table(posterior: Posterior) -> Table:
-    """Return every published effect that does not enter, and why."""
-    frame = pd.DataFrame([fate for fate in posterior.facts["effects"] if not fate["used"]])
-    return table_of(
-        frame,
-        "effects-refused",
-        "Published effects that do not enter, and why",
-        (
-            ("Predictor", lambda row: str(row["predictor"]).replace("_", " ")),
-            ("Cohort", lambda row: trial_words(row["cohort"]) or DASH),
-            ("Source", lambda row: row["citation"] or DASH),
-            ("Statistic", lambda row: str(row["statistic"]).replace("_", " ") or DASH),
-            ("Why not", lambda row: str(row["why"]).replace("_", " ")),
-        ),
-    )
-
-
 def number_needed_table(frame: pd.DataFrame, prob: float) -> Table:
     """Return :func:`ketpredict.decision.number_needed` for readers."""
 
@@ -352,10 +309,6 @@ def number_needed_table(frame: pd.DataFrame, prob: float) -> Table:
         ),
         "†: the population's 24 h prediction is an extrapolation; the last column says why.",
     )
-
-
-def _k_words(row: Row) -> str:
-    return f"{row['pareto_k']:.2f}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
 
 
 def _absent(value: object) -> bool:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ketpredict.decision import EVERYBODY
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import whole
+from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
 from ketpredict.wording import counted, percent, trial_words
 
 
-def summary_lines(posterior: Posterior, curve: pd.DataFrame | None) -> list[str]:
+def summary_lines(
+    posterior: Posterior, curve: pd.DataFrame | None, measures: pd.DataFrame | None = None
+) -> list[str]:
     """Return what a reader should know before any number, in sentences.
 
     Parameters
     ----------
     curve : DataFrame or None
         From :func:`ketpredict.decision.decision_curve`; None where there is none.
+    measures : DataFrame, optional
+        From :func:`ketpredict.left_out_measures.left_out_measures`.
     """
-    lines = [_largest_trial(posterior), _single_patients(posterior)]
+    lines = [_largest_trial(posterior), _direct(posterior), _single_patients(posterior)]
     if posterior.predictors:
         lines.append(_measured(posterior))
     if curve is not None:
         lines.append(decision_words(curve))
+    if measures is not None and len(measures):
+        lines.append(discrimination_words(measures))
     return [line for line in lines if line]
 
 
@@ -46,6 +54,23 @@ def decision_words(curve: pd.DataFrame) -> str:
     return f"Among treated single patients ({people}), {verdict}."
 
 
+def discrimination_words(measures: pd.DataFrame) -> str:
+    """Return whether treated patients were told apart, in one sentence."""
+    found = measures[measures["measure"] == "c_statistic"]
+    clear = found[found["lower"] > 0.5]
+    if len(clear):
+        named = ", ".join(trial_words(str(trial)) for trial in clear["trial"])
+        return (
+            f"Left out one by one, treated patients are told apart better than by chance in "
+            f"{len(clear)} of {counted(len(found), 'trial')} with single patients ({named})."
+        )
+    return (
+        "In no trial is the c-statistic of treated patients, left out one by one, clear of 0.5: "
+        "these data do not show that the model tells one patient from another. What it can be read "
+        "for are levels by population and arm."
+    )
+
+
 def share_ahead(rows: pd.DataFrame) -> float:
     """Return the share of thresholds where net benefit is above treating all and nobody."""
     other = rows["treat_all"].clip(lower=0.0)
@@ -59,6 +84,20 @@ def _largest_trial(posterior: Posterior) -> str:
     return (
         f"The largest of {counted(len(people), 'trial')}, {trial_words(str(largest))}, has "
         f"{percent(people[largest] / people.sum())} of all outcomes."
+    )
+
+
+def _direct(posterior: Posterior) -> str:
+    """Return how much of the data is of the very outcome that is predicted."""
+    design = design_of(posterior)
+    units, reference = design.units, posterior.spec.horizons.reference
+    near = np.abs(np.log(units.hours / reference)) <= np.log(2.0) + 1e-9
+    course = np.array(design.repeated_arm)[units.arm_idx]
+    direct = near & ~course & (units.threshold == FULL_THRESHOLD)
+    return (
+        f"{percent(units.n[direct].sum() / units.n.sum())} of all outcomes are of what is "
+        f"predicted, {FULL_THRESHOLD:g} % improvement {reference / 2:g} to {2 * reference:g} h "
+        "after a single dose; the others inform it through offsets of time and threshold."
     )
 
 

@@ -1,4 +1,4 @@
-"""Leave-one-trial-out for a report: what ``ketpredict validate --json`` wrote, read and checked."""
+"""Validation in a report: leave-one-trial-out from its file, and what is left out one by one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from ketpredict.errors import DataError
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.leave_out import METHODS, LeftOut
+from ketpredict.loo import LeaveOneOut
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, interval, number, table_of, whole
 from ketpredict.wording import DASH, counted, percent, trial_words
@@ -23,6 +24,8 @@ MEASURES = {
     "brier": "Brier score (0 is best)",
     "log_score": "log score (0 is best)",
 }
+MOST_ROUGH = 0.1
+"""Share of events above the limit of Pareto k from which on a sum over them is marked."""
 _TABLES = {
     "pooled": "measure kind trials estimate lower upper prediction_lower prediction_upper tau",
     "trials": "trial kind n responders measure estimate lower upper",
@@ -31,6 +34,7 @@ _TABLES = {
 }
 """The tables that are read, and columns that each must have."""
 _KINDS = {"patients": "patients", "arm": "published arms"}
+_EVENTS = {"patients": "single patients", "arm": "published arms", "all": "all"}
 _HINT = "Write one with: ketpredict validate FIT --json > validation.json"
 
 
@@ -177,6 +181,59 @@ def trial_measures_table(found: LeftOut) -> Table:
             ("Interval", lambda row: interval(row["lower"], row["upper"])),
             ("Why none", lambda row: _text(row.get("reason"))),
         ),
+    )
+
+
+def left_out_table(found: LeaveOneOut) -> Table:
+    """Return what leave-one-out by importance sampling adds up to."""
+    return table_of(
+        found.summary(),
+        "leave-one-out",
+        "Leave-one-out of patients and arms, by importance sampling",
+        (
+            ("Left out", lambda row: _EVENTS[row["kind"]]),
+            ("Number", lambda row: whole(row["events"])),
+            (
+                "Log score, summed (± SE)",
+                lambda row: (
+                    f"{number(row['elpd'], 1)} ± {number(row['se'], 1)}"
+                    f"{' ‡' if row['share_above'] > MOST_ROUGH else ''}"
+                ),
+            ),
+            ("Effective parameters", lambda row: number(row["p_loo"], 1)),
+            ("Largest Pareto k", lambda row: number(row["largest_k"])),
+            (f"Share above {PARETO_LIMIT}", lambda row: percent(row["share_above"])),
+        ),
+        "The trial of whoever is left out stays known by the others in it. Where Pareto k is above "
+        f"{PARETO_LIMIT} the number is rough. ‡: not to be used, above {PARETO_LIMIT} in more than "
+        f"{percent(MOST_ROUGH)}; leave trials out instead.",
+    )
+
+
+def left_out_measures_table(frame: pd.DataFrame, prob: float) -> Table:
+    """Return :func:`ketpredict.left_out_measures.left_out_measures` for readers."""
+    return table_of(
+        frame,
+        "left-out-measures",
+        f"Treated patients predicted without their own outcome, with {100 * prob:g} % intervals",
+        (
+            ("Trial", lambda row: trial_words(row["trial"])),
+            ("Responders", lambda row: f"{row['responders']} of {row['n']}"),
+            ("Measure", lambda row: MEASURES[row["measure"]]),
+            ("Left out", lambda row: number(row["estimate"])),
+            ("Interval", lambda row: interval(row["lower"], row["upper"])),
+            ("Apparent", lambda row: number(row["apparent"])),
+            (
+                "Its interval",
+                lambda row: interval(row["apparent_lower"], row["apparent_upper"]),
+            ),
+            ("Why none", lambda row: row["reason"] or DASH),
+        ),
+        "Apparent: the prediction knows the patient's own outcome, too good by that. Left out: too "
+        "low a c-statistic with few patients, since each outcome left out moves the level of its "
+        "trial the other way; below 0.5 it says that the predictions hardly tell patients apart. "
+        "Calibration flatters both ways, the trial being known. Intervals are of the sampling of "
+        "patients: of few responders they say next to nothing.",
     )
 
 

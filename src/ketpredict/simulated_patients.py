@@ -62,9 +62,10 @@ def rate_given_neighbour(
         too_few = both * neither < np.exp(log_odds_ratio) * (neighbour - both) * (rate - both)
         low, high = np.where(too_few, both, low), np.where(too_few, high, both)
     tiny = np.finfo(float).tiny
+    # Clipped, since the last digit may fall outside where a margin is all but 0 or 1.
     return (
-        (rate - both) / np.maximum(1.0 - neighbour, tiny),
-        both / np.maximum(neighbour, tiny),
+        np.clip((rate - both) / np.maximum(1.0 - neighbour, tiny), 0.0, 1.0),
+        np.clip(both / np.maximum(neighbour, tiny), 0.0, 1.0),
     )
 
 

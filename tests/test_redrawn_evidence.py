@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import handmade
+import ketpredict as kp
 from ketpredict.cells import arm_summary
 from ketpredict.effect_density import implied_effects
 from ketpredict.errors import DataError
@@ -157,3 +158,23 @@ def test_what_no_generator_can_draw_is_refused_in_one_message() -> None:
         redraw_evidence(wrong, design, truth, np.random.default_rng(1))
     for words in ("sample_weight", "crossover", "trial_d", "is a t", "one: bmi at 24 h"):
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [(), ("bmi",), ("family_history_aud",)])
+@pytest.mark.parametrize("link", ["probit", "logit"])
+def test_few_predictors_of_one_kind_and_either_link(names: tuple[str, ...], link: str) -> None:
+    """Large arms and many patients of one trial respond as often as the likelihood says."""
+    data = kp.simulate(trials=2, patients=400, published_trials=1, predictors=names, random_state=3)
+    spec = data.spec.with_link(link)
+    references = {predictor.name: predictor for predictor in data.predictors}
+    design, used = prepare(spec, data.evidence(), references)
+    rng = np.random.default_rng([len(names), len(link)])
+    truth = draw_parameters(design, rng)
+    one = {name: np.asarray(value)[None] for name, value in truth.items()}
+    again = prepare(spec, redraw_evidence(used, design, truth, rng), references)[0]
+    chance, units = unit_probability(one, again)[0], again.units
+    for kind in (units.is_arm > 0, units.is_arm == 0):
+        expected = (units.n * chance)[kind].sum()
+        spread = np.sqrt((units.n * chance * (1.0 - chance))[kind].sum())
+        assert abs(units.responders[kind].sum() - expected) < 4.0 * spread
+        assert units.n[kind].sum() == 800

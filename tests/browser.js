@@ -153,7 +153,12 @@ function watchFocus() {
   );
   const stops = [];
   const reached = new Set();
+  let first = null;
+  let again = false;
   document.addEventListener("focusin", ({ target }) => {
+    // A browser without bars has nowhere else to go: from the end it begins anew.
+    again ||= target === first;
+    first ??= target;
     reached.add(target);
     const box = target.getBoundingClientRect();
     const onScreen = box.bottom > 0 && box.top < innerHeight && box.right > 0;
@@ -163,7 +168,7 @@ function watchFocus() {
   window.finishFocus = () => ({
     stops,
     missed: wanted.filter((e) => !reached.has(e)).map(nameOf),
-    left: document.activeElement === document.body,
+    left: again || document.activeElement === document.body,
   });
   scrollTo(0, 0);
   return wanted.length;

@@ -188,7 +188,8 @@ def press_tab_to_the_end(driver: Chrome) -> dict[str, Any]:
 
     Returns ``stops``, each with its ``name``, ``ring`` (contrast of the focus ring with what is
     behind it, 0 where there is no ring of 2 pixels) and ``shown`` (on screen); ``missed``, the
-    names of what a keyboard should reach and did not; ``left``, whether the page was left at last.
+    names of what a keyboard should reach and did not; ``left``, whether the page was left at last,
+    to nowhere or to its top.
     """
     places = driver.execute_script(_MEASURES + "return watchFocus();")
     press(driver, *[Keys.TAB] * places)

@@ -1,22 +1,24 @@
 r"""Simulation-based calibration of the whole model, and of generators that are wrong on purpose.
 
-Run ``uv run python scripts/calibration_study.py`` (:data:`SIMULATIONS` fits; half an hour on two
-cores): it adds what is missing to ``docs/calibration_ranks.csv``, one row for each fit, so that it
-can be stopped and goes on where it was; then it writes ``docs/calibration.json``, the tables of
-``docs/calibration.md`` and the pictures. It exits with 1 where the right generator fails or a wrong
-one passes. ``--page`` writes tables and pictures from the ranks as they stand.
+Run ``uv run python scripts/calibration_study.py`` (:data:`SIMULATIONS` fits; 47 minutes by two
+processes, beside other work): it adds what is missing to ``docs/calibration_ranks.csv``, one row
+for each fit, so that it can be stopped and goes on where it was; then it writes
+``docs/calibration.json``, the tables of ``docs/calibration.md`` and the pictures. It exits with 1
+where the right generator fails or a wrong one passes. ``--page`` writes tables and pictures from
+the ranks as they stand.
 
 The data
     :func:`template`: three trials given as patients (one of them without controls, two periods of
     some patients, two assays), three as published arms, three populations, seven arms of three
     classes, four horizons, two definitions of response, open-label, enriched and add-on trials, and
     eleven published effects of seven cohorts, of each kind that the likelihood knows. A quarter of
-    the patients' cells and a tenth of their outcomes are missing, and half of what arms could
-    print. Where values are missing is the same in all simulations; the values are drawn anew.
+    the patients' cells and a tenth of their outcomes are missing, and two thirds of what
+    arms could print. Where values are missing is the same in all simulations; the values are drawn
+    anew.
 
 The generator
-    Every parameter is drawn from the prior of the published model with
-    four predictors, the data by :mod:`ketpredict.redrawn_evidence`, the likelihood as it is
+    Every parameter is drawn from the prior of the published model with four
+    predictors, the data by :mod:`ketpredict.redrawn_evidence`, the likelihood as it is
     written, patient by patient.
 
 The quantities
@@ -27,8 +29,9 @@ The quantities
 
 The rule
     The exact p-value of each quantity's ranks (:mod:`ketpredict.rank_uniformity`), adjusted for
-    their number by Holm; the smallest must be at least 5 %. A wrong generator must fall below. All
-    sizes (:data:`SIMULATIONS`, :data:`GENERATORS`) were fixed before the first run; every fit
+    their number by Holm; the smallest must be at least 5 %. A wrong generator must fall below. What
+    is wrong (:data:`GENERATORS`) and how often it is simulated (:data:`SIMULATIONS`) were fixed
+    before the ranks that are stored; the page says what was cut, and by which pilot. Every fit
     counts, whatever its diagnostics say.
 """
 

@@ -21,6 +21,7 @@ def fit_with(*units):
     population, arm, terms = zip(*units, strict=True)
     held = {
         **posterior.groups["constant_data"],
+        "trial_idx": np.zeros(len(units), dtype=int),
         "population_idx": np.array(population),
         "arm_idx": np.array(arm),
         "study_terms": np.array(terms),
@@ -83,7 +84,7 @@ def test_a_fit_without_its_design_says_nothing_of_settings():
 
 
 def test_blinded_repeated_courses_of_the_published_fit_are_marked(published_fit):
-    table = population_table(published_fit)
+    table = population_table(published_fit.fit_)
     course = table[table["course"]].set_index(["population", "arm"])
     for population in ("unipolar_depression", "bipolar_depression"):
         row = course.loc[(population, "ketamine_repeated")]

@@ -53,8 +53,8 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
                     f"{predictor.name} {value:.4g} is outside the evidence "
                     f"({limits['low']:.4g} to {limits['high']:.4g})"
                 )
-    for row, where, reason in settings_beyond(posterior, rows):
-        notes[row].append(f"{where}: {reason}")
+    for place, where, reason in settings_beyond(posterior, rows):
+        notes[place].append(f"{where}: {reason}")
     return ["; ".join(parts) for parts in notes]
 
 
@@ -69,15 +69,15 @@ def settings_beyond(posterior: Posterior, rows: Rows) -> Iterator[tuple[int, str
     if not {"population_idx", "arm_idx", "study_terms"} <= set(units):
         return
     for index in groups_of([rows.population_idx, rows.arm_idx], len(rows)):
-        population, arm = rows.population_idx[index[0]], rows.arm_idx[index[0]]
+        population, arm = int(rows.population_idx[index[0]]), int(rows.arm_idx[index[0]])
         of_arm = units["arm_idx"] == arm
         own = of_arm & (units["population_idx"] == population)
         held = units["study_terms"][own if own.any() else of_arm]
         if not len(held):
             continue
-        where = posterior.coords["arm"][int(arm)]
+        where = posterior.coords["arm"][arm]
         if own.any():
-            where += f" in {posterior.coords['population'][int(population)]}"
+            where += f" in {posterior.coords['population'][population]}"
         for term, name in enumerate(STUDY_TERMS):
             every = held[0, term]
             if (held[:, term] != every).any():

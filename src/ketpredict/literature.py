@@ -25,14 +25,15 @@ from ketpredict.errors import DataError
 from ketpredict.fitting import SamplerSettings, redraw
 from ketpredict.posterior import Posterior
 from ketpredict.published_effects import no_effects
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 
 _FEW_DRAWS = 400
 
 
-@dataclasses.dataclass(frozen=True)
-class Literature:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Literature(ShortForm):
     """What the published effects did to a fit.
 
     Parameters

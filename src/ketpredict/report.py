@@ -85,7 +85,7 @@ from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import write_atomically
 from ketpredict.tripod import AUTHOR, FILLED, IN_PART, checklist
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
-from ketpredict.wording import RESEARCH_ONLY, verdict_words
+from ketpredict.wording import RESEARCH_ONLY, remedy_words, verdict_in_short, verdict_words
 
 TEMPLATE = "report_template.html"
 _INNER = 0.5
@@ -186,6 +186,8 @@ def report_page(
             research_only=RESEARCH_ONLY,
             version=__version__,
             verdict=verdict_words(posterior.facts["diagnostics"]),
+            verdict_in_short=verdict_in_short(posterior.facts["diagnostics"]),
+            remedy=remedy_words(posterior.facts["diagnostics"]),
             problems=posterior.problems,
             evidence=evidence_words(posterior),
             messages=posterior.facts["messages"],

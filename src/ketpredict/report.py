@@ -56,7 +56,7 @@ from ketpredict.report_model import (
     prior_table,
     priors_words,
 )
-from ketpredict.report_origin import PATIENTS, commands, limits, origin_table, patients_file
+from ketpredict.report_origin import commands, limits, origin_table, tables_of
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
@@ -202,7 +202,7 @@ def report_page(
             limits=limits(posterior),
             origin=origin_table(posterior),
             commands=commands(posterior),
-            patients=PATIENTS if patients_file(posterior) else "",
+            tables=" and ".join(tables_of(posterior)),
             checklist=rows,
             checklist_parts=list(dict.fromkeys(item.part for item, _ in rows)),
             statuses={

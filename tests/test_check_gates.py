@@ -142,10 +142,10 @@ def held_out(counts, n=20, p=0.4, patients=3):
     """Return a table of held-out units whose predictive distribution is Binomial(n, p)."""
     counts = np.asarray(counts, dtype=float)
     pit = binom.cdf(counts - 1, n, p) + 0.5 * binom.pmf(counts, n, p)
-    table = pd.DataFrame({"trial": "trial_1", "arm": "ketamine", "responders": counts, "n": n,
-                          "pit": pit})  # fmt: skip
-    alone = pd.DataFrame({"trial": "trial_2", "arm": "saline", "responders": 1.0, "n": 1,
-                          "pit": [np.nan] * patients})  # fmt: skip
+    table = pd.DataFrame({"kind": "arm", "trial": "trial_1", "arm": "ketamine",
+                          "responders": counts, "n": n, "pit": pit})  # fmt: skip
+    alone = pd.DataFrame({"kind": "patients", "trial": "trial_2", "arm": "saline",
+                          "responders": 1.0, "n": 1, "pit": [np.nan] * patients})  # fmt: skip
     return pd.concat([table, alone], ignore_index=True)
 
 

@@ -40,7 +40,7 @@ from ketpredict.unit_outcome import unit_probability
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
-_MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k")
+_MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k", "effective_draws")
 _COMPILED_NUTS = ("nuts", "nutpie")
 _SAMPLE_STATS = (
     "diverging", "energy", "depth", "n_steps", "tree_depth", "step_size", "log_weight",

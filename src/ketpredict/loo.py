@@ -58,7 +58,8 @@ class LeaveOneOut(ShortForm):
         -------
         DataFrame
             ``kind``, ``events``, ``elpd`` (sum), ``se``, ``p_loo`` (effective number of
-            parameters), ``largest_k`` and ``share_above`` (of events with Pareto k above 0.7).
+            parameters), ``largest_k`` and ``share_above`` (of events with Pareto k above 0.7, or
+            whose k is not a number).
         """
         kinds = [kind for kind in KINDS if (self.events["kind"] == kind).any()]
         parts = [(kind, self.events[self.events["kind"] == kind]) for kind in kinds]
@@ -76,8 +77,8 @@ class LeaveOneOut(ShortForm):
                     "elpd": total,
                     "se": float(np.sqrt(variance)),
                     "p_loo": float(times @ (part["lppd"] - part["elpd"])),
-                    "largest_k": float(part["pareto_k"].max()),
-                    "share_above": float(times @ (part["pareto_k"] > PARETO_LIMIT) / people),
+                    "largest_k": float(part["pareto_k"].max(skipna=False)),
+                    "share_above": float(times @ ~(part["pareto_k"] <= PARETO_LIMIT) / people),
                 }
             )
         return pd.DataFrame(rows)

@@ -215,7 +215,7 @@ def effects_print(table: pd.DataFrame) -> Table:
         "Published effect", "Counts\nto the\npower", "moves its slope\n(SDs)", "Pareto k",
     )  # fmt: skip
     for row in table.sort_values("shift", key=abs, ascending=False).to_dict("records"):
-        mark = " †" if row["pareto_k"] > PARETO_LIMIT else ""
+        mark = "" if row["pareto_k"] <= PARETO_LIMIT else " †"
         printed.add_row(
             str(row["effect"]).replace("_", " "),
             f"{row['power']:g}",

@@ -135,9 +135,9 @@ def method_words(found: LeftOut) -> str:
     }[found.method]
     if "pareto_k" not in found.folds:
         return words
-    judged = found.folds["pareto_k"].notna()
-    failed = int((found.folds["pareto_k"] > PARETO_LIMIT).sum())
-    return f"{words} (Pareto k above {PARETO_LIMIT} in {failed} of {judged.sum()})"
+    judged = found.folds.loc[found.folds["method"] == "importance", "pareto_k"]
+    failed = int((~(judged <= PARETO_LIMIT)).sum())
+    return f"{words} (Pareto k above {PARETO_LIMIT} in {failed} of {len(judged)})"
 
 
 def folds_table(found: LeftOut) -> Table:

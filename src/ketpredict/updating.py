@@ -333,11 +333,11 @@ def _facts(
         )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws
-    for name in ("ess_bulk", "ess_tail"):
-        if name in diagnostics:
-            diagnostics[name] = diagnostics[name] * kept
-    enough = min(effective, *(diagnostics.get(n, effective) for n in ("ess_bulk", "ess_tail")))
-    if not shape <= PARETO_LIMIT or enough < ESS_LIMIT:
+    sizes = [n for n in ("ess_bulk", "ess_tail") if diagnostics.get(n) is not None]
+    for name in sizes:  # None of an approximation, or of chains that cannot be judged
+        diagnostics[name] = diagnostics[name] * kept
+    enough = float(np.min([effective, *(diagnostics[name] for name in sizes)]))
+    if not (shape <= PARETO_LIMIT and enough >= ESS_LIMIT):
         diagnostics["problems"] = [
             *diagnostics["problems"],
             f"the counts of {trial} moved the fit far: their weights are worth {effective:.0f} of "

@@ -190,6 +190,11 @@ class Design(ShortForm):
         wanted = self.spec.pooling.across_trial_slope and not off
         return bool(wanted and len(self.across_idx))
 
+    @property
+    def other_arms(self) -> range:
+        """Places of the arms that are compared with the reference, which is the first arm."""
+        return range(1, len(self.arms))
+
     def labels(self) -> pd.DataFrame:
         """Return one labelled row per unit, for tables, checks and pictures."""
         units = self.units

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arviz_stats.base.array import array_stats
 from arviz_stats.psense import psense
 
 from ketpredict.effect_density import own_log_likelihood
 from ketpredict.effect_information import effective_patients
 from ketpredict.errors import DataError
 from ketpredict.fitting import SamplerSettings, redraw
+from ketpredict.importance import smoothed_weights
 from ketpredict.posterior import Posterior
 from ketpredict.published_effects import no_effects
 from ketpredict.short_form import ShortForm
@@ -127,9 +127,8 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
     rows = []
     for i, label in enumerate(design.effect_labels):
         k = int(design.effects.predictor_idx[i])
-        log_weight, shape = array_stats.psislw(pointwise[:, i])
-        weight = np.exp(log_weight - log_weight.max())
-        mean = float(weight @ slope[:, k] / weight.sum())
+        weights = smoothed_weights(-pointwise[:, i])
+        mean = float(weights.weight @ slope[:, k])
         rows.append(
             {
                 "effect": label,
@@ -137,7 +136,7 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
                 "power": float(design.effects.power[i]),
                 "slope_left_out": mean,
                 "shift": float((slope[:, k].mean() - mean) / slope[:, k].std()),
-                "pareto_k": float(shape),
+                "pareto_k": weights.pareto_k,
             }
         )
     names = ["effect", "predictor", "power", "slope_left_out", "shift", "pareto_k"]

@@ -22,6 +22,7 @@ from ketpredict.importance import PARETO_LIMIT
 from ketpredict.wording import (
     DASH,
     arm_words,
+    pareto_words,
     percent,
     percent_range,
     population_words,
@@ -220,7 +221,7 @@ def effects_print(table: pd.DataFrame) -> Table:
             str(row["effect"]).replace("_", " "),
             f"{row['power']:g}",
             signed(row["shift"]),
-            f"{row['pareto_k']:.2f}{mark}",
+            f"{pareto_words(row['pareto_k'])}{mark}",
         )
     return printed
 

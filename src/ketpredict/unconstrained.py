@@ -15,7 +15,6 @@ from ketpredict.layout import SCALES, Layout, class_priors
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
-from ketpredict.spec import REFERENCE_ARM
 
 _AS_THEY_ARE = (
     "intercept",
@@ -87,7 +86,7 @@ def _put_effects(layout: Layout, parameters: Mapping[str, np.ndarray], put: Put)
 
 
 def _put_arms(design: Design, parameters: Mapping[str, np.ndarray], put: Put) -> None:
-    others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+    others = list(design.other_arms)
     if not others:
         return
     priors, classes = class_priors(design), class_names(design)

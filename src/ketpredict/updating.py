@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.counted_trial import TrialCandidates, trial_candidates
@@ -26,7 +26,7 @@ from ketpredict.design_extension import old_cells, with_trial
 from ketpredict.diagnostics import ESS_LIMIT
 from ketpredict.errors import ConvergenceError, ConvergenceWarning, DataError
 from ketpredict.evidence import Evidence, make_evidence, select_horizons
-from ketpredict.importance import PARETO_LIMIT
+from ketpredict.importance import PARETO_LIMIT, smoothed_weights
 from ketpredict.parameter_dims import coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions
@@ -35,6 +35,7 @@ from ketpredict.rows import Rows, encode_rows
 from ketpredict.stored_design import design_arrays, design_of
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.wording import pareto_words
 
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
 _OF_TRIAL = ("trial_effect", "treatment_deviation", "trial_slope")
@@ -99,9 +100,8 @@ def update(
     fit = _with_scales(posterior, after, rng)
     new = np.arange(len(before.units), len(after.units))
     found = trial_candidates(fit.draws, after, new, candidates=candidates)
-    weight, shape = _weights(found.log_likelihood)
-    effective = float(1.0 / (weight**2).sum())
-    index = _resampled(weight, rng)
+    weights = smoothed_weights(found.log_likelihood)
+    index = _resampled(weights.weight, rng)
     groups = _groups(fit, before, after, found, index, rng)
     labels = coordinates(after)
     result = dataclasses.replace(
@@ -109,7 +109,7 @@ def update(
         groups=groups,
         coords={**fit.coords, **{name: labels[name] for name in _OF_DESIGN}},
         trial_values=after.trial_values,
-        facts=_facts(posterior, before, after, used, effective, shape),
+        facts=_facts(posterior, before, after, used, weights.effective_draws, weights.pareto_k),
     )
     for problem in result.problems[len(posterior.problems) :]:
         words = f"The update is not to be trusted: {problem}."
@@ -212,15 +212,6 @@ def _with_scales(posterior: Posterior, after: Design, rng: np.random.Generator) 
     return dataclasses.replace(posterior, groups=groups)
 
 
-def _weights(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return smoothed weights of the draws, which sum to 1, and their Pareto shape k."""
-    from arviz_stats.base.array import array_stats
-
-    # The function takes what the weights are inverse to.
-    log_weight, shape = array_stats.psislw(-log_likelihood)
-    return np.exp(log_weight - logsumexp(log_weight)), float(shape)
-
-
 def _resampled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return as many draws as there are, rising, each about its weight's share (systematic)."""
     share = (np.arange(len(weight)) + rng.random()) / len(weight)
@@ -318,7 +309,7 @@ def _facts(
             "population": str(arms["population"].iloc[0]),
             "counts": counts,
             "effective_draws": effective,
-            "pareto_k": shape,
+            "pareto_k": shape if np.isfinite(shape) else None,
         }
     )
     words = ", ".join(f"{row['responders']:g} of {row['n']:g} ({row['arm']})" for row in counts)
@@ -342,7 +333,7 @@ def _facts(
             *diagnostics["problems"],
             f"the counts of {trial} moved the fit far: their weights are worth {effective:.0f} of "
             f"{posterior.n_draws} draws (smallest effective sample size {enough:.0f}, limit "
-            f"{ESS_LIMIT:g}), Pareto k {shape:.2f} (limit {PARETO_LIMIT}); fit again with these "
+            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit again with these "
             "counts among the evidence",
         ]
     return facts

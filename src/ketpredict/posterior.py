@@ -34,9 +34,10 @@ from ketpredict.saved_fit_file import Declared, SavedFile, opened
 from ketpredict.saved_fit_file import closing_line as _trailer
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
+from ketpredict.without_patients import without_patients
 
 FORMAT = 4
-__all__ = ["FORMAT", "Posterior", "_TRAILER_LENGTH", "_trailer", "load_posterior"]
+__all__ = ["FORMAT", "_TRAILER_LENGTH", "Posterior", "_trailer", "load_posterior"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,14 +152,41 @@ class Posterior:
         told = json.loads(text)
         return json.dumps(told | {"digest": contents_digest(told, self.groups)})
 
-    def save(self, path: str | Path) -> Path:
+    def without_patients(self) -> Posterior:
+        """Return the fit without the rows of its patients; itself where there are none.
+
+        The draws are the same, and so is every prediction. See
+        :mod:`ketpredict.without_patients` for the rule.
+
+        Raises
+        ------
+        SavedFitError
+            A predictor's own scale would tell the values of fewer than five patients.
+        """
+        shared = without_patients(
+            self.groups, self.dims, self.coords, self.predictors, self.trial_values, self.facts
+        )
+        return self if shared is None else dataclasses.replace(self, **vars(shared))
+
+    def save(self, path: str | Path, *, patients: bool = True) -> Path:
         """Write the fit to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+        patients : bool
+            A whole file holds **every patient's predictors and outcome**, as checks, validation,
+            updates and the report need them. With ``patients=False`` they are left out, with all
+            that may quote them (:meth:`without_patients`): such a file predicts, explains and
+            tells effects as the whole one does, to the last bit, and refuses what needs patients.
 
         Returns
         -------
         Path
             The file written.
         """
+        if not patients:
+            return self.without_patients().save(path)
         path = Path(path)
         tree = self.to_datatree()
         tree.attrs["ketpredict_format"] = FORMAT
@@ -233,7 +261,8 @@ def _parse(file: SavedFile, path: Path) -> Posterior:
         for group, variables in shapes.items()
     }
     _refuse(path, array_problems(metadata, groups))
-    if found == FORMAT and metadata.get("digest") not in (None, contents_digest(metadata, groups)):
+    said = metadata.get("digest") if found == FORMAT else None
+    if said is not None and said != contents_digest(metadata, groups):
         _refuse(path, ["they were changed after they were saved"])
     return _posterior(metadata, spec, groups)
 

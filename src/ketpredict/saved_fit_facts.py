@@ -134,8 +134,8 @@ _COUNT = Number(low=0, whole=True)
 _MISSING_NUMBER = Number(may_miss=True)
 _LABELS = Rows(Text(), distinct=True)
 
-_BASIS = {"population": Text(), "extrapolated": Flag(), "reason": Text()}
-_BASIS_COUNTS = {
+_BASIS: dict[str, Kind] = {"population": Text(), "extrapolated": Flag(), "reason": Text()}
+_BASIS_COUNTS: dict[str, Kind] = {
     "trials": _COUNT,
     "patients": _COUNT,
     "patients_in_arms": _COUNT,
@@ -143,7 +143,7 @@ _BASIS_COUNTS = {
     "hours": Rows(Number(low=0), length=2, may_miss=True),
     "outcomes": Text(),
 }
-SAMPLER = {
+SAMPLER: dict[str, Kind] = {
     "inference": Text(),
     "draws": Number(low=1, whole=True),
     "tune": Number(low=0, whole=True),
@@ -153,7 +153,8 @@ SAMPLER = {
     "seed": Number(low=-(2**63), high=2**63, whole=True),
     "progressbar": Flag(),
 }
-_COUNTS = {
+"""The settings of the sampler, as :class:`ketpredict.fitting.SamplerSettings` has them."""
+_COUNTS: dict[str, Kind] = {
     "arm": Text(),
     "hours": Number(low=0),
     "threshold": Number(low=0, high=100),
@@ -170,7 +171,7 @@ _UPDATE = Table(
         "pareto_k": Plain(),
     }
 )
-_DIAGNOSTICS = {
+_DIAGNOSTICS: dict[str, Kind] = {
     "rhat": _MISSING_NUMBER,
     "ess_bulk": _MISSING_NUMBER,
     "ess_tail": _MISSING_NUMBER,
@@ -180,7 +181,7 @@ _DIAGNOSTICS = {
     "pareto_k": _MISSING_NUMBER,
     "effective_draws": _MISSING_NUMBER,
 }
-_PROVENANCE = {
+_PROVENANCE: dict[str, Kind] = {
     "specification": Text(),
     "evidence": Text(may_miss=True),
     "evidence_source": Text(),
@@ -207,7 +208,7 @@ _EFFECT = Table(
     },
     {"trial": Text()},
 )
-_ESTIMATOR = {
+_ESTIMATOR: dict[str, Kind] = {
     "model": Text(),
     "evidence": Text(may_miss=True),
     "predictors": Rows(Text(), may_miss=True),
@@ -219,7 +220,7 @@ _ESTIMATOR = {
     "random_state": Number(low=-(2**63), high=2**63, whole=True, may_miss=True),
     "progressbar": Flag(),
 } | {key: SAMPLER[key] for key in ("inference", "draws", "tune", "chains", "cores")}
-_REMOVED = {"patients": Number(low=0), "reason": Text()}
+_REMOVED: dict[str, Kind] = {"patients": Number(low=0)}
 
 _RANGE = Table({"low": _MISSING_NUMBER, "high": _MISSING_NUMBER, "trials": _COUNT})
 

@@ -45,7 +45,7 @@ _BLOCK = 2**20
 _MOST_GROUPS, _MOST_VARIABLES, _MOST_ATTRIBUTES, _MOST_ATTRIBUTE = 50, 1000, 100, 2**20
 _MOST_CHUNKS = 2**16
 _SHUFFLE, _DEFLATE = 2, 1
-_FILTERS = ([], [_DEFLATE], [_SHUFFLE, _DEFLATE])
+_FILTERS: tuple[list[int], ...] = ([], [_DEFLATE], [_SHUFFLE, _DEFLATE])
 _REFERENCES = {b"DIMENSION_LIST": "TypeVlenID", b"REFERENCE_LIST": "TypeCompoundID"}
 _PLAIN = ("TypeStringID", "TypeIntegerID", "TypeFloatID")
 
@@ -250,7 +250,7 @@ def _check_plain(dataset: h5py.h5d.DatasetID, where: str) -> None:
     kind = dataset.get_type()
     if type(kind).__name__ not in _PLAIN or kind.committed():
         raise ValueError(f"{where} holds neither numbers nor labels")
-    if layout == h5py.h5d.CHUNKED:
+    if layout == h5py.h5d.CHUNKED and all(dataset.shape):
         shape, chunk = dataset.shape, made.get_chunk()
         if any(part > size for part, size in zip(chunk, shape, strict=True)):
             raise ValueError(f"{where} has chunks larger than itself")
@@ -328,14 +328,14 @@ def _numbers(dataset: h5py.h5d.DatasetID, handle: IO[bytes], length: int) -> np.
 
 def _unpacked(content: Any, filters: list[int], size: int, itemsize: int, name: str) -> bytes:
     """Return one chunk of numbers, which has exactly so many bytes."""
-    part = bytes(content)
+    part = content
     if _DEFLATE in filters:
         unpacking = zlib.decompressobj()
-        part = unpacking.decompress(part, size + 1)
+        part = unpacking.decompress(content, size + 1)
         if not unpacking.eof:
             raise ValueError(f"a chunk of {name} is not whole, or larger than it declares")
     if len(part) != size:
         raise ValueError(f"a chunk of {name} has {len(part)} bytes; expected {size}")
     if _SHUFFLE in filters:
         return np.frombuffer(part, np.uint8).reshape(itemsize, -1).T.tobytes()
-    return part
+    return bytes(part)

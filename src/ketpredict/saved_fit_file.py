@@ -313,7 +313,10 @@ def _numbers(dataset: h5py.h5d.DatasetID, handle: IO[bytes], length: int) -> np.
     packed = bytearray(size + size // 1000 + 64)
     values = np.empty(shape, dtype)
     for corner in itertools.product(*(range(0, s, c) for s, c in zip(shape, chunk, strict=True))):
-        mask, content = dataset.read_direct_chunk(corner, out=packed)
+        try:
+            mask, content = dataset.read_direct_chunk(corner, out=packed)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise ValueError(f"a chunk of {name} cannot be read: {error}") from None
         if mask:
             raise ValueError(f"{name} is packed in a way that no fit is")
         part = _unpacked(content, filters, size, dtype.itemsize, name)

@@ -218,8 +218,9 @@ _ESTIMATOR: dict[str, Kind] = {
     "response_label": Plain(),
     "strict": Flag(),
     "random_state": Number(low=-(2**63), high=2**63, whole=True, may_miss=True),
-    "progressbar": Flag(),
-} | {key: SAMPLER[key] for key in ("inference", "draws", "tune", "chains", "cores")}
+    **{name: SAMPLER[name] for name in ("inference", "draws", "tune", "chains", "cores")},
+    **{name: SAMPLER[name] for name in ("target_accept", "progressbar")},
+}
 _REMOVED: dict[str, Kind] = {"patients": Number(low=0)}
 
 _RANGE = Table({"low": _MISSING_NUMBER, "high": _MISSING_NUMBER, "trials": _COUNT})
@@ -236,7 +237,7 @@ def _facts(basis: Table, diagnostics: Table, provenance: Table) -> Table:
             "provenance": provenance,
             "messages": Rows(Text()),
             "effects": Rows(_EFFECT),
-            "estimator": Table(optional={**_ESTIMATOR, "target_accept": SAMPLER["target_accept"]}),
+            "estimator": Table(optional=_ESTIMATOR),
         },
         {
             "columns": Table(

@@ -4,8 +4,9 @@ Left out is every row of a patient: predictors, outcome, what was replicated for
 likelihood; texts about the data, which may quote them; the digest of the tables, which could
 confirm a guess. In the place of patients stands how many there were in each trial, population, arm
 and study, and of how many each predictor was known. Times and thresholds stay where at least
-:data:`FEWEST` patients share them, and so does a predictor's range, widened to whole halves of its
-reference SD. Draws, labels, published arms and published effects stay as they are.
+:data:`FEWEST` patients (counted by their weights) share them, and so does a predictor's range,
+widened to whole halves of its reference SD. Draws, labels, own scales of predictors (mean and SD of
+a column), published arms, counts of an update and published effects stay as they are.
 """
 
 from __future__ import annotations
@@ -99,18 +100,13 @@ def without_patients(
 def _check_scales(predictors: Sequence[Predictor], design: Mapping[str, np.ndarray]) -> None:
     known = ~np.isnan(design["people_value"])
     for k, predictor in enumerate(predictors):
-        people = _people(design["people_weight"][known[:, k]])
+        people = float(design["people_weight"][known[:, k]].sum())
         if predictor.source == FROM_COLUMN and 0 < people < FEWEST:
             raise SavedFitError(
                 f"This fit cannot be saved without its patients: the scale of '{predictor.name}' "
                 f"is the mean and SD of {people:g} patients, and would tell their values. Fit "
                 "again without that predictor."
             )
-
-
-def _people(weights: np.ndarray) -> float:
-    """Return how many people rows stand for: by weight, or rows where weights are small."""
-    return float(weights.sum())
 
 
 def _design(
@@ -148,12 +144,12 @@ def _told(value: np.ndarray, n: np.ndarray) -> np.ndarray:
 def _grouped(rows: dict[str, np.ndarray], law_of_trial: np.ndarray) -> dict[str, np.ndarray]:
     """Return one row for the patients who share trial, population, arm, study, time and threshold.
 
-    Those whose time or threshold too few share are grouped without it.
+    A time with a threshold that too few patients share, of whatever trial, is left out.
     """
     same = np.column_stack([*(rows[name] for name in _SAME), rows["study_terms"]])
     asked = np.column_stack([rows["hours"], rows["threshold"]])
-    group = _numbered(np.column_stack([same, asked]))
-    shared = np.bincount(group, rows["n"])[group] >= FEWEST if len(group) else group > 0
+    time = _numbered(asked)
+    shared = np.bincount(time, rows["n"])[time] >= FEWEST if len(time) else time > 0
     asked = np.where(shared[:, None], asked, -1.0)
     group = _numbered(np.column_stack([same, asked]))
     count = int(group.max()) + 1 if len(group) else 0
@@ -218,7 +214,7 @@ def _range(
     middle = design["value"][arm, k]
     ends = np.concatenate([middle - spread, middle + spread])
     known = ~np.isnan(design["people_value"][:, k])
-    if _people(design["people_weight"][known]) >= FEWEST:
+    if design["people_weight"][known].sum() >= FEWEST:
         own = design["people_value"][known, k] / _STEP
         ends = np.append(ends, [np.floor(own.min()) * _STEP, np.ceil(own.max()) * _STEP])
     ends = ends[~np.isnan(ends)]

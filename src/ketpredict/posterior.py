@@ -23,7 +23,6 @@ from ketpredict.predictors import Predictor
 from ketpredict.saved_fit_checks import (
     READABLE_FORMATS,
     array_problems,
-    contents_digest,
     layout_problems,
     metadata_problems,
     spec_problems,
@@ -32,6 +31,7 @@ from ketpredict.saved_fit_file import METADATA as _METADATA
 from ketpredict.saved_fit_file import TRAILER_LENGTH as _TRAILER_LENGTH
 from ketpredict.saved_fit_file import Declared, SavedFile, opened
 from ketpredict.saved_fit_file import closing_line as _trailer
+from ketpredict.saved_fit_numbers import contents_digest
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 from ketpredict.without_patients import without_patients

@@ -5,26 +5,19 @@ Everything here takes plain metadata, declared shapes or arrays in memory, where
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ketpredict.saved_fit_facts import METADATA, WHOLE_FACTS
+from ketpredict.saved_fit_numbers import Arrays, number_problems
 from ketpredict.saved_fit_variables import (
     ALWAYS,
     DESIGN,
     INDICES,
     LAW,
-    LOG_DENSITY,
-    NUMBER,
     OF_PREDICTORS,
     PARAMETERS,
     TOLD,
-    Values,
 )
 from ketpredict.spec import CURVES, STUDY_TERMS, ModelSpec
 
@@ -42,20 +35,21 @@ _LENGTHS = {
     "trial_values": "trial",
 }
 _OF_TRIALS = {"trial", "trial_cell"}
-_LABELLED = ("curve", "slope_part", "effect", "effect_group", "reported_cell", "unit")
+_OF_EFFECTS = (
+    "effect_predictor",
+    "effect_group",
+    "effect_apart",
+    "repeated_group",
+    "effect_with_level",
+)
+_LABELLED = (*_OF_EFFECTS, "curve", "slope_part", "effect", "effect_group", "reported_cell", "unit")
 _APPROXIMATIONS = ("laplace", "pathfinder")
 _NUMBERS_OF = {
     True: ("pareto_k", "effective_draws"),
     False: ("rhat", "ess_bulk", "ess_tail", "divergences"),
 }
-_KINDS_OF_EFFECTS = 5
-_ROUNDED = {"prior": 1e-2}
-"""The published fit keeps ten bits of its prior's draws, twenty of all others."""
-_EXACT = 1e-4
-_BLOCK = 2**18
 
 Shapes = Mapping[str, Mapping[str, Any]]
-Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def metadata_problems(metadata: Any) -> list[str]:
@@ -141,41 +135,7 @@ def layout_problems(metadata: Mapping[str, Any], shapes: Shapes) -> list[str]:
 
 def array_problems(metadata: Mapping[str, Any], groups: Arrays) -> list[str]:
     """Return what is wrong with the arrays of a file; empty if nothing is."""
-    problems = layout_problems(metadata, groups)
-    if problems:
-        return problems
-    for group, variables in groups.items():
-        for name, values in variables.items():
-            rule = _rule(group, name)
-            if rule is not None and not _holds(values, rule, _ROUNDED.get(group, _EXACT)):
-                problems.append(f"'{name}' of '{group}' are not all {rule.words}")
-    design = groups["constant_data"]
-    problems += _index_problems(metadata["coords"], design)
-    if not problems and "arm_idx" in design:
-        problems += _unit_problems(metadata["facts"], groups)
-    return problems
-
-
-def contents_digest(metadata: Mapping[str, Any], groups: Arrays) -> str:
-    """Return the SHA-256 of what a fit says, whatever bytes it is written in.
-
-    It catches what the checksum of a file cannot: contents that were changed before the checksum
-    was made. Numbers are taken in full precision, and every NaN is the same.
-    """
-    told = {key: value for key, value in metadata.items() if key != "digest"}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for group in sorted(groups):
-        for name in sorted(groups[group]):
-            values = groups[group][name]
-            kind = {"f": "<f8", "b": "|u1"}.get(values.dtype.kind, "<i8")
-            digest.update(f"{group}/{name} {kind} {values.shape}".encode())
-            flat = values.reshape(-1)
-            for first in range(0, len(flat), _BLOCK):
-                block = flat[first : first + _BLOCK].astype(kind)
-                if kind == "<f8":
-                    block[np.isnan(block)] = np.nan
-                digest.update(block.tobytes())
-    return digest.hexdigest()
+    return layout_problems(metadata, groups) or number_problems(metadata, groups)
 
 
 def _needed(metadata: Mapping[str, Any]) -> list[str]:
@@ -191,9 +151,13 @@ def _needed(metadata: Mapping[str, Any]) -> list[str]:
 def _whole_problems(metadata: Mapping[str, Any], shapes: Shapes) -> Iterator[str]:
     """Yield what a fit that holds its design must have and has not."""
     slope = ["slope"] if metadata["predictors"] else []
+    coords = metadata["coords"]
+    filled = {dim for dim in _OF_EFFECTS if coords.get(dim)}
+    of_effects = [name for name, (dims, _) in PARAMETERS.items() if filled & set(dims)]
     of_prior = [name for name in _needed(metadata) if not _OF_TRIALS & set(PARAMETERS[name][0])]
     wanted = {
-        "posterior": slope,
+        "posterior": [*slope, *of_effects],
+        "log_likelihood": ["effects"] if coords.get("effect") else [],
         "prior": [*of_prior, *slope],
         "constant_data": [*INDICES, *DESIGN],
     }
@@ -201,7 +165,7 @@ def _whole_problems(metadata: Mapping[str, Any], shapes: Shapes) -> Iterator[str
         absent = [name for name in names if name not in shapes.get(group, {})]
         if absent:
             yield f"'{group}' is not whole: {', '.join(absent)} missing"
-    absent = [dim for dim in _LABELLED if dim not in metadata["coords"]]
+    absent = [dim for dim in _LABELLED if dim not in coords]
     if absent:
         yield f"labels are missing: {', '.join(absent)}"
     yield from WHOLE_FACTS.problems(metadata["facts"], "facts")
@@ -318,108 +282,3 @@ def _shape_problems(
         fits = all(sizes.setdefault(dim, size) == size for dim, size in rest)
     if not fits:
         yield f"'{name}' of '{group}' has the shape {shape}, which its labels do not have"
-
-
-def _rule(group: str, name: str) -> Values | None:
-    """Return the values that a variable can have; None where nothing is known of it."""
-    if group in ("posterior", "prior") and name in PARAMETERS:
-        return PARAMETERS[name][1]
-    if group == "constant_data" and name in DESIGN:
-        return DESIGN[name][1]
-    if group == "observed_data":
-        return DESIGN["responders"][1]
-    if group == "posterior_predictive":
-        return Values("counts, 0 or more", low=0.0, whole=True)
-    if group in ("log_likelihood", "log_prior"):
-        return LOG_DENSITY
-    return NUMBER if group in ("posterior", "prior") else None
-
-
-def _holds(values: np.ndarray, rule: Values, tolerance: float) -> bool:
-    if not values.size:
-        return True
-    if values.dtype.kind == "f":
-        missing = np.isnan(values)
-        if missing.any():
-            if not rule.may_miss:
-                return False
-            values = values[~missing]
-    if not values.size:
-        return True
-    if not (rule.low <= values.min() and values.max() <= rule.high):
-        return False
-    if rule.whole and values.dtype.kind == "f" and not (values == np.round(values)).all():
-        return False
-    if rule.sums_to_one and not (np.abs(values.sum(axis=-1) - 1.0) <= tolerance * 10).all():
-        return False
-    return not rule.covariance or _is_covariance(values, tolerance)
-
-
-def _is_covariance(values: np.ndarray, tolerance: float) -> bool:
-    """Return whether every matrix is symmetric and positive definite, up to how it was rounded."""
-    variance = np.diagonal(values, axis1=-2, axis2=-1)
-    if not (variance > 0).all():
-        return False
-    sd = np.sqrt(variance)
-    correlation = values / sd[..., None] / sd[..., None, :]
-    if not np.allclose(correlation, np.swapaxes(correlation, -1, -2), rtol=0, atol=tolerance):
-        return False
-    try:
-        np.linalg.cholesky(correlation + tolerance * np.eye(values.shape[-1]))
-    except np.linalg.LinAlgError:
-        return False
-    return True
-
-
-def _index_problems(
-    coords: Mapping[str, list[Any]], design: Mapping[str, np.ndarray]
-) -> Iterator[str]:
-    people = {"person": len(design["people_weight"])} if "people_weight" in design else {}
-    for name, (_, dim, lowest) in INDICES.items():
-        values = design.get(name)
-        if values is None or not values.size:
-            continue
-        most = people.get(dim, len(coords.get(dim, ())))
-        if dim == "kind_of_effect":
-            most = _KINDS_OF_EFFECTS
-        elif dim == "unit" and "n" in design:
-            most = len(design["n"])
-        if values.dtype.kind not in "iu" or values.min() < lowest or values.max() >= most:
-            yield f"'{name}' points beyond the labels of '{dim}'"
-    cells = design.get("cells")
-    if cells is not None and cells.size:
-        beyond = cells.shape[1] != 2 or cells[:, 0].max() >= len(coords["law"])
-        if beyond or cells[:, 1].max() >= len(coords["predictor"]):
-            yield "'cells' points beyond the labels of 'law' and 'predictor'"
-    laws = design["law_trial"]
-    if sorted(set(laws.tolist())) != list(range(len(coords["trial"]))):
-        yield "'law_trial' leaves a trial without a law"
-
-
-def _unit_problems(facts: Mapping[str, Any], groups: Arrays) -> Iterator[str]:
-    """Yield where the units of a design contradict themselves or the facts."""
-    design = groups["constant_data"]
-    active = np.array([kind == "active" for kind in facts["arm_class"]])[design["arm_idx"]]
-    if not (
-        np.array_equal(active, design["active"] > 0)
-        and np.array_equal(~active, design["curve_idx"] > 0)
-    ):
-        yield "'active' contradicts the classes of the arms"
-    n, responders = design["n"], design["responders"]
-    removed = "without_patients" in facts
-    patients = design["is_arm"] == 0
-    if not np.array_equal(np.isnan(responders), patients & removed):
-        yield "'responders' of 'constant_data' are missing where they are not left out"
-    if (responders > n * (1.0 + 1e-9)).any():
-        yield "there are more responders than people"
-    observed = groups.get("observed_data", {}).get("responders")
-    if observed is not None and not np.array_equal(observed, responders):
-        yield "'observed_data' contradicts the design"
-    replicated = groups.get("posterior_predictive", {}).get("responders")
-    if replicated is not None and (replicated > n).any():
-        yield "more responders are replicated than there are people"
-    if removed and (design["people_weight"].size or TOLD not in design):
-        yield "patients are said to be left out, and are there"
-    hours = design["hours"]
-    if np.isnan(hours[~(patients & removed)]).any() or not math.isfinite(float(n.sum())):
-        yield "a unit has no time"

@@ -154,8 +154,6 @@ def leave_one_trial_out(
     """
     if method not in METHODS:
         raise DataError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    if "people_value" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     folds = folds_of(design, by)
     results = {}

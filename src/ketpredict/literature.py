@@ -91,8 +91,6 @@ def literature(
     DataError
         No published effect enters the fit, or it was saved without what it was fitted to.
     """
-    if "effect_kind" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     if not len(design.effects):
         raise DataError("No published effect enters this fit, so the literature did nothing.")
@@ -121,7 +119,7 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
     DataFrame
         ``effects`` of :class:`Literature`; empty where no published effect enters.
     """
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
     pointwise = own_log_likelihood(posterior.parameters, design)
     rows = []

@@ -32,7 +32,7 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions
 from ketpredict.prior import draw_variable
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.stored_design import design_arrays, design_of
+from ketpredict.stored_design import design_arrays, design_of, require_patients
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
 from ketpredict.wording import pareto_words
@@ -80,6 +80,8 @@ def update(
     DataError
         A problem of the table, a trial that the fit knows already, several trials, a population or
         arm that the fit does not know, or a fit without the data that it was fitted to.
+    SavedFitError
+        The fit was saved without its patients.
     ConvergenceError
         Too few draws keep their weight, and `strict`.
 
@@ -90,8 +92,7 @@ def update(
         size of the diagnostics below 400: fit anew with the counts among the evidence. The verdict
         stays with the fit.
     """
-    if "effect_kind" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
+    require_patients(posterior)
     used = _checked(posterior, counts)
     before = design_of(posterior)
     # Updates one after the other must not pick by the same numbers.

@@ -3,20 +3,93 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import ketpredict as kp
+import monte_carlo
 from ketpredict.errors import ConvergenceWarning, EvidenceWarning
 from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.posterior import Posterior
+from samplers import Samplers
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
     from ketpredict.leave_out import LeftOut
+
+
+_SAMPLERS = pytest.StashKey[Samplers]()
+_DRAWN = pytest.StashKey[set[tuple[str, str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that gives every sampler another seed."""
+    parser.addoption(
+        "--shift-seeds", type=int, default=0, metavar="N",
+        help="give every sampler another seed, which does what another processor would do",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put a counter, and the shift, before every sampler."""
+    config.stash[_SAMPLERS] = Samplers(config.getoption("shift_seeds"))
+    config.stash[_SAMPLERS].wrap()
+    config.stash[_DRAWN] = set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for one of the fits of this file; other files mark their own."""
+    for item in items:
+        if {"published_fit", "simulated_fits"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.draws)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Remember the fixtures in which a sampler ran."""
+    samplers = request.config.stash[_SAMPLERS]
+    before = samplers.calls
+    made = yield
+    if samplers.calls > before:
+        request.config.stash[_DRAWN].add((fixturedef.baseid, fixturedef.argname))
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail a test that uses draws without its mark: no run with shifted seeds would reach it."""
+    samplers = item.config.stash[_SAMPLERS]
+    before = samplers.calls
+    monte_carlo.left.clear()
+    done = yield
+    if monte_carlo.left:
+        item.user_properties.append(("monte carlo", monte_carlo.left.copy()))
+    asked = [name for base, name in item.config.stash[_DRAWN]
+             if name in item.fixturenames and item.nodeid.startswith(base)]  # fmt: skip
+    if (asked or samplers.calls > before) and item.get_closest_marker("draws") is None:
+        where = f"its fixture {asked[0]!r}" if asked else "it"
+        pytest.fail(f"A sampler ran in {where}: mark the test with pytest.mark.draws.", False)
+    return done
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how close the comparisons of draws came to failing."""
+    reports = [one for name in ("passed", "failed") for one in terminalreporter.getreports(name)]
+    found = [(min(left), one.nodeid, len(left)) for one in reports if one.when == "call"
+             for name, left in one.user_properties if name == "monte carlo"]  # fmt: skip
+    if found:
+        closest, where, _ = min(found)
+        terminalreporter.write_line(
+            f"Monte Carlo: {sum(count for *_, count in found)} comparisons in {len(found)} tests, "
+            f"with shift {terminalreporter.config.getoption('shift_seeds')}; the closest has "
+            f"{closest:.1f} of {monte_carlo.ERRORS:g} standard errors left ({where})"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
 
-import ketpredict as kp
 import monte_carlo
 from ketpredict.checks import check_fit, held_out_gate
-from ketpredict.errors import ConvergenceWarning
-from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import unit_probability
 
 
-pytestmark = pytest.mark.draws
-NAMES = ("bmi", "family_history_aud", "bdnf")
 
 
 def with_arrays(fit, group, **changes):
     return dataclasses.replace(fit, groups={**fit.groups, group: {**fit.groups[group], **changes}})
-
-
-def without_kept(fit):
-    """Return a fit whose replicates are drawn anew, from whatever its parameters are."""
-    groups = {name: v for name, v in fit.groups.items() if name != "posterior_predictive"}
-    return dataclasses.replace(fit, groups=groups)
 
 
 def failed(fit, *named):
@@ -41,25 +29,11 @@ def failed(fit, *named):
     return {name: gate.detail for name, gate in gates.items() if not gate.passed}
 
 
-@pytest.fixture(scope="module")
-def sound():
-    """Return a rough posterior of data that the model made: nothing is wrong with it.
-
-    A right model fails a gate in up to 5 % of data sets. These are data whose p-values lie far
-    from that, between 0.5 and 1, so that no chain's luck carries one over.
-    """
-    data = kp.simulate(
-        trials=5, patients=20, published_trials=1, predictors=NAMES, missing=0.2,
-        missing_blocks={"trial_2": ["bdnf"]}, random_state=6,
-        truth={"intercept": 0.2, "population_scale": 0.2, "trial_scale": 0.3},
-    )  # fmt: skip
-    references = {predictor.name: predictor for predictor in data.predictors}
-    settings = SamplerSettings(draws=450, tune=300, chains=2, target_accept=0.8, seed=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        found = fit(*prepare(data.spec, data.evidence(), references), settings)
-    facts = {**found.facts, "diagnostics": {**found.facts["diagnostics"], "problems": []}}
-    return without_kept(dataclasses.replace(found, facts=facts))
+@pytest.fixture
+def sound(sound_fit):
+    """Return the sound fit; its replicates are drawn anew, from whatever its parameters are."""
+    groups = {n: v for n, v in sound_fit.groups.items() if n != "posterior_predictive"}
+    return dataclasses.replace(sound_fit, groups=groups)
 
 
 def test_a_sound_fit_passes_every_gate(sound):

@@ -264,6 +264,7 @@ def drawn(small, inference, **changes):
         return redraw(small[0], settings(inference, **changes))["posterior"].to_dataset()
 
 
+@pytest.mark.draws
 def test_laplace_stands_near_nuts(small):
     """Within half a posterior SD, which is what docs/approximations.md says of larger work."""
     exact, near = drawn(small, "nuts"), drawn(small, "laplace")
@@ -276,6 +277,7 @@ def test_laplace_stands_near_nuts(small):
         assert 0.6 < float(ratio.min()) <= float(ratio.max()) < 1.6, name
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("inference", ["laplace", "pathfinder"])
 def test_the_same_seed_gives_the_same_draws_on_any_number_of_cores(small, inference):
     one = drawn(small, inference, cores=1)
@@ -286,6 +288,7 @@ def test_the_same_seed_gives_the_same_draws_on_any_number_of_cores(small, infere
     assert one.equals(other)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("inference", ["laplace", "pathfinder"])
 def test_a_rough_approximation_says_so_and_pretends_no_chains(small, inference, tmp_path):
     design, evidence = small
@@ -320,6 +323,7 @@ def test_a_good_approximation_passes_and_says_what_it_is():
     assert "worth 90" in few.problems[0]
 
 
+@pytest.mark.draws
 def test_a_second_fit_of_other_data_compiles_and_loads_nothing(small):
     from ketpredict.pieces import compiled
 

@@ -24,6 +24,7 @@ from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
+from ketpredict.parts import find_left_out, slope_parts, wanted
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
 from ketpredict.prior_families import Prior
@@ -129,6 +130,8 @@ class Design:
         Of the effects, and of the cohorts and predictors that they are grouped by.
     effect_fates : tuple of dict
         Whether, how or why not each row of the associations enters.
+    left_out : mapping of str to str
+        Parts that the data cannot tell apart, with why (:mod:`ketpredict.parts`).
     """
 
     spec: ModelSpec
@@ -155,6 +158,7 @@ class Design:
     effect_labels: tuple[str, ...]
     effect_groups: tuple[str, ...]
     effect_fates: tuple[dict[str, Any], ...]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
@@ -170,6 +174,15 @@ class Design:
     def binary_idx(self) -> np.ndarray:
         """Positions of the binary predictors."""
         return _positions(self.predictors, "binary")
+
+    def has(self, part: str) -> bool:
+        """Return whether the model has a part (:data:`ketpredict.parts.PARTS`)."""
+        return wanted(self.spec, part) and part not in self.left_out
+
+    @property
+    def slope_parts(self) -> tuple[str, ...]:
+        """Parts of a slope that the model has, in the order of ``slope_share``."""
+        return slope_parts(self.spec, self.left_out)
 
     @property
     def across_idx(self) -> np.ndarray:
@@ -296,6 +309,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         effect_labels=effect_labels,
         effect_groups=effect_groups,
         effect_fates=tuple(fates),
+        left_out=find_left_out(spec, units, len(labels["trial"]), effects.group_unseen),
     )
 
 

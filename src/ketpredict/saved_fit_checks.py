@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.parts import PARTS, REASONS, single_level
+
 READABLE_FORMATS = (3, 4)
 """3 has no columns of labels; all else is as in 4."""
 
@@ -81,6 +83,11 @@ def metadata_problems(metadata: Any) -> list[str]:
         for name, (values, dim) in counted.items()
         if len(values) != len(coords[dim])
     ]
+    left_out = facts.get("left_out", {})
+    if not isinstance(left_out, dict) or not (
+        set(left_out) <= set(PARTS) and {str(why) for why in left_out.values()} <= set(REASONS)
+    ):
+        problems.append("what its model leaves out is none of the parts that there are")
     if not isinstance(facts["diagnostics"].get("problems"), list):
         problems.append("there is no verdict on convergence in its diagnostics")
     return problems
@@ -91,7 +98,9 @@ def array_problems(
 ) -> list[str]:
     """Return what is wrong with the arrays of a file; empty if nothing is."""
     draws = groups.get("posterior", {})
-    absent = [name for name in _VARIABLES if name not in draws]
+    left_out = single_level(metadata["facts"].get("left_out", {}))
+    shares = [f"{part}_share" for part in left_out & {"population_slope", "trial_slope"}]
+    absent = [name for name in (*_VARIABLES, *sorted(shares)) if name not in draws]
     if absent or "constant_data" not in groups:
         return [f"variables are missing: {', '.join(absent) or 'the design'}"]
     lead = draws["intercept"].shape

@@ -11,9 +11,10 @@ what is drawn here, draw by draw beside the posterior:
   level that is known with twice that variance (:class:`ketpredict.predictor_law.Draws`).
 * predictive slopes, where the data have control arms only and an active arm can be asked for;
 * where no trial has both kinds of arms, the share :math:`f` of the variance
-  :math:`s^2 = s_v^2 + s_d^2/4` between trials that is the deviation's. The trial's level in the
-  kind of arm that it has, :math:`w = v + a d` with :math:`a = \pm 1/2`, is what the data tell, so
-  that :math:`d \mid w \sim N(4 a f w,\; 4 f (1 - f) s^2)` and :math:`v = w - a d`.
+  :math:`s^2 = s_v^2 + s_d^2/4` between trials that is the deviation's, given :math:`s`. The
+  trial's level in the kind of arm that it has, :math:`w = v + a d` with :math:`a = \pm 1/2`, is
+  what the data tell, so that :math:`d \mid w \sim N(4 a f w,\; 4 f (1 - f) s^2)` and
+  :math:`v = w - a d`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ketpredict.parts import (
 from ketpredict.prior_families import Prior
 
 _SMALL = 1e-300
+_CELLS = 200
 
 
 def draw_variable(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
@@ -135,11 +137,9 @@ def _treatment(
         deviation = spread * rng.normal(size=(*lead, 1)) * (len(kinds[0]) == 1)
         effect = parameters["trial_effect"] - toward * deviation
         return {"treatment_deviation": deviation, "trial_effect": effect}
-    priors, level = design.spec.priors, parameters["trial_effect"]
-    own = draw_variable(priors["trial_scale"], lead, rng) ** 2
-    further = draw_variable(priors["treatment_scale"], lead, rng) ** 2 / 4.0
-    share = further / np.maximum(own + further, _SMALL)
-    total, part = parameters["trial_scale"], share[..., None]
+    level, total = parameters["trial_effect"], parameters["trial_scale"]
+    share = _deviations_share(design.spec.priors, total, rng)
+    part = share[..., None]
     spread = 2.0 * np.sqrt(part * (1.0 - part)) * total[..., None]
     deviation = 4.0 * toward * part * level + spread * rng.normal(size=level.shape)
     return {
@@ -148,3 +148,25 @@ def _treatment(
         "treatment_deviation": deviation,
         "trial_effect": level - toward * deviation,
     }
+
+
+def _deviations_share(
+    priors: Mapping[str, Prior], total: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return how much of the variance between trials is the deviations', given that variance.
+
+    With s_v = s cos(angle) and s_d / 2 = s sin(angle) the angle has a density on cells that are
+    fine enough; of known spreads the share is known.
+    """
+    own, further = priors["trial_scale"], priors["treatment_scale"]
+    if "fixed" in (own.kind, further.kind):
+        shape = total.shape
+        parts = [draw_variable(prior, shape, rng) / k for prior, k in ((own, 1.0), (further, 2.0))]
+        return np.asarray(parts[1] ** 2 / np.maximum(parts[0] ** 2 + parts[1] ** 2, _SMALL))
+    step = 0.5 * np.pi / _CELLS
+    middle = (np.arange(_CELLS) + 0.5) * step
+    slow = (np.cos(middle) / own.values[0]) ** 2 + (2.0 * np.sin(middle) / further.values[0]) ** 2
+    density = np.exp(-0.5 * total[..., None] ** 2 * (slow - slow.min()))
+    below = np.cumsum(density, axis=-1)
+    cell = (below < rng.random(total.shape)[..., None] * below[..., -1:]).sum(axis=-1)
+    return np.asarray(np.sin((cell + rng.random(total.shape)) * step) ** 2)

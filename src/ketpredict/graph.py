@@ -36,6 +36,7 @@ from ketpredict.graph_rows import SharedRows, share_rows
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import reference_variance
 from ketpredict.parameter_dims import class_names, coordinates
+from ketpredict.parts import slope_concentration
 from ketpredict.prior_families import Prior
 from ketpredict.spec import CURVES
 
@@ -133,7 +134,7 @@ def _group(spec_prior: Prior, name: str, dims: str, size: int, present: bool, sc
 
 
 def _intercepts(design: Design) -> dict[str, Any]:
-    priors, pooling = design.spec.priors, design.spec.pooling
+    priors = design.spec.priors
     trials = len(design.trials)
     return {
         "intercept": _scalar("intercept", priors["intercept"]),
@@ -142,7 +143,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "population_effect",
             "population",
             len(design.populations),
-            pooling.population_intercept,
+            design.has("population_intercept"),
             "population_scale",
         ),
         "trial_effect": _group(
@@ -150,7 +151,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "trial_effect",
             "trial",
             trials,
-            pooling.trial_intercept,
+            design.has("trial_intercept"),
             "trial_scale",
         ),
         "treatment_deviation": _group(
@@ -158,7 +159,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "treatment_deviation",
             "trial",
             trials,
-            pooling.trial_treatment,
+            design.has("trial_treatment"),
             "treatment_scale",
         ),
     }
@@ -214,7 +215,7 @@ def _study_and_time(design: Design) -> dict[str, Any]:
 
 def _slopes(design: Design) -> dict[str, Any]:
     """Return every part of the slopes; the parts share one budget of explained variance."""
-    n_predictors, parts = len(design.predictors), design.spec.slope_parts()
+    n_predictors, parts = len(design.predictors), design.slope_parts
     shape = {
         "prognostic": ("predictor",),
         "predictive": ("predictor",),
@@ -248,9 +249,11 @@ def _slope_scales(design: Design) -> Any:
         predictor_share = pm.Dirichlet("predictor_share", concentration, dims="predictor")
     else:
         predictor_share = pt.ones(1)
-    slope_share = pm.Dirichlet(
-        "slope_share", np.array(design.spec.slope_concentration()), dims="slope_part"
-    )
+    concentration = np.array(slope_concentration(design.spec, design.left_out))
+    if len(concentration) > 1:
+        slope_share = pm.Dirichlet("slope_share", concentration, dims="slope_part")
+    else:
+        slope_share = pm.Deterministic("slope_share", pt.ones(1), dims="slope_part")
     variance = np.array([reference_variance(predictor) for predictor in design.predictors])
     share = slope_share[:, None] * predictor_share[None, :] / variance[None, :]
     scale = pt.sqrt(budget * share)

@@ -62,7 +62,7 @@ def add_effects(design: Design, parameters: dict[str, Any], law: PredictorLaw) -
 def _slopes(design: Design, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return the slopes of each effect's cohort, its shared error, and the levels of counts."""
     effects, priors = design.effects, design.spec.priors
-    parts = design.spec.slope_parts()
+    parts = design.slope_parts
     unit = np.sqrt(
         [link_variance(design.spec.link) / reference_variance(p) for p in design.predictors]
     )

@@ -341,7 +341,7 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
         effect = variables["population_effect"].copy()
         effect[..., fold.population] = variables["population_scale"] * rng.standard_normal(lead)
         variables["population_effect"] = effect
-        parts = design.spec.slope_parts()
+        parts = design.slope_parts
         if "population" in parts and not slopes_stay(design, fold.population):
             scale = variables["slope_scale"][..., parts.index("population"), :]
             slope = variables["population_slope"].copy()

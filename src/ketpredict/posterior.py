@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ketpredict.errors import SavedFitError
+from ketpredict.parts import single_level, slope_parts
 from ketpredict.predictor_law import Draws, with_absent
 from ketpredict.predictors import Predictor
 from ketpredict.saved_fit_checks import (
@@ -62,7 +63,8 @@ class Posterior(ShortForm):
     facts : dict
         Plain facts: ``arm_class``, ``repeated_arm``, ``basis`` (what each population rests on),
         ``ranges``, ``diagnostics``, ``provenance``, ``messages``, ``effects`` (each published one,
-        used or not, and why), ``estimator``.
+        used or not, and why), ``left_out`` (parts that the data could not tell apart, and why),
+        ``estimator``.
     """
 
     groups: Mapping[str, Mapping[str, np.ndarray]]
@@ -83,6 +85,16 @@ class Posterior(ShortForm):
     def problems(self) -> tuple[str, ...]:
         """What the convergence diagnostics found wrong; empty when nothing was."""
         return tuple(self.facts["diagnostics"]["problems"])
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Parts that the data could not tell apart, with why (:mod:`ketpredict.parts`)."""
+        return dict(self.facts.get("left_out", {}))
+
+    @property
+    def slope_parts(self) -> tuple[str, ...]:
+        """Parts of a slope that the fit has, in the order of ``slope_scale``."""
+        return slope_parts(self.spec, self.left_out)
 
     @functools.cached_property
     def announced(self) -> set[str]:
@@ -121,7 +133,13 @@ class Posterior(ShortForm):
     @functools.cached_property
     def draws(self) -> Draws:
         """The draws as the averages over what is not known take them."""
-        return Draws(self.parameters, self.predictors, self.spec.link, self.spec.slope_parts())
+        return Draws(
+            self.parameters,
+            self.predictors,
+            self.spec.link,
+            self.slope_parts,
+            single_level(self.left_out),
+        )
 
     def to_datatree(self) -> Any:
         """Return an ArviZ DataTree with the groups and their labelled dimensions."""

@@ -195,7 +195,7 @@ def report_page(
             told=told_table(posterior) if posterior.predictors else None,
             populations=population_basis_table(posterior),
             predictors=predictor_table(posterior) if posterior.predictors else None,
-            pooling=pooling_words(posterior.spec),
+            pooling=pooling_words(posterior),
             priors=prior_table(posterior),
             priors_words=priors_words(posterior),
             convergence=convergence_words_table(convergence_table(posterior)),

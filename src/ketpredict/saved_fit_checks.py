@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ketpredict.parts import single_level, slope_parts
 from ketpredict.saved_fit_facts import METADATA, WHOLE_FACTS
 from ketpredict.saved_fit_numbers import Arrays, number_problems
 from ketpredict.saved_fit_variables import (
@@ -87,7 +88,7 @@ def spec_problems(spec: ModelSpec, metadata: Mapping[str, Any]) -> list[str]:
         "knot": spec.horizons.knots,
         "study_term": STUDY_TERMS,
         "curve": CURVES,
-        "slope_part": spec.slope_parts(),
+        "slope_part": slope_parts(spec, metadata["facts"].get("left_out", {})),
     }
     if spec.predictors is not None:
         expected["predictor"] = spec.predictors
@@ -143,6 +144,8 @@ def _needed(metadata: Mapping[str, Any]) -> list[str]:
     kinds = [predictor["kind"] for predictor in metadata["predictors"]]
     continuous, binary = kinds.count("continuous"), kinds.count("binary")
     needed = [*ALWAYS, *(OF_PREDICTORS if kinds else ())]
+    shares = single_level(metadata["facts"].get("left_out", {})) if kinds else ()
+    needed += [f"{part}_share" for part in sorted(shares) if part.endswith("_slope")]
     needed += ["predictor_covariance"] * (continuous > 0)
     needed += ["binary_shift"] * (continuous > 0 and binary > 0)
     return needed + ["binary_log_odds_ratio"] * (binary > 1)

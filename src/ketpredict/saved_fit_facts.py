@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ketpredict.parts import PARTS, REASONS
 from ketpredict.spec import ARM_CLASSES
 
 _MOST_WORDS = 40
@@ -222,6 +223,7 @@ _ESTIMATOR: dict[str, Kind] = {
     **{name: SAMPLER[name] for name in ("target_accept", "progressbar")},
 }
 _REMOVED: dict[str, Kind] = {"patients": Number(low=0)}
+_LEFT_OUT: dict[str, Kind] = {part: Text(among=REASONS) for part in PARTS}
 
 _RANGE = Table({"low": _MISSING_NUMBER, "high": _MISSING_NUMBER, "trials": _COUNT})
 
@@ -250,6 +252,7 @@ def _facts(basis: Table, diagnostics: Table, provenance: Table) -> Table:
             "labels": Table({"classes": Rows(Plain(), length=2), "response": Plain()}),
             "published": Table({"evidence": Text(), "specification": Text()}),
             "without_patients": Table(_REMOVED),
+            "left_out": Table(optional=_LEFT_OUT, closed=True),
         },
     )
 

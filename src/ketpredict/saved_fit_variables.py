@@ -41,6 +41,7 @@ class Values:
 
 NUMBER = Values("finite numbers")
 SCALE = Values("standard deviations, 0 or more", low=0.0)
+RATIO = Values("ratios of variances, 0 or more", low=0.0)
 POSITIVE = Values("positive numbers", low=5e-324)
 SPREAD = Values("positive standard deviations of improvement", low=_SMALLEST_SD)
 SHARE = Values("shares between 0 and 1", low=0.0, high=1.0)
@@ -77,6 +78,8 @@ PARAMETERS: dict[str, tuple[tuple[str, ...], Values]] = {
     "predictor_share": (("predictor",), SHARES),
     "slope_share": (("slope_part",), SHARES),
     "slope_scale": (("slope_part", "predictor"), SCALE),
+    "population_slope_share": ((), RATIO),
+    "trial_slope_share": ((), RATIO),
     "prognostic_slope": (("predictor",), NUMBER),
     "predictive_slope": (("predictor",), NUMBER),
     "population_slope": (("population", "predictor"), NUMBER),

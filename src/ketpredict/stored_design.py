@@ -135,5 +135,6 @@ def design_of(posterior: Posterior, *, patients: bool = True) -> Design:
         effect_fates=tuple(posterior.facts["effects"]),
         n_reported=len(coords["reported_cell"]),
         trial_values=posterior.trial_values,
+        left_out=posterior.left_out,
         **{name: arrays[name] for name in _WHOLE},
     )

@@ -15,6 +15,7 @@ from ketpredict.layout import SCALES, Layout, class_priors
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
+from ketpredict.untold import trial_total
 
 _AS_THEY_ARE = (
     "intercept",
@@ -54,6 +55,7 @@ def to_points(design: Design, layout: Layout, parameters: Mapping[str, np.ndarra
     if design.has_across and "across_scale" not in parameters:
         # A fit that ships leaves it out: any scale will do, since slopes are what the data see.
         parameters = {**parameters, "across_scale": np.ones(count)}
+    parameters = {**parameters, "trial_scale": trial_total(design, parameters)}
     points = np.zeros((count, layout.n_dimensions))
 
     def put(name: str, values: np.ndarray) -> None:
@@ -102,7 +104,7 @@ def _put_arms(design: Design, parameters: Mapping[str, np.ndarray], put: Put) ->
 def _put_slopes(
     design: Design, layout: Layout, parameters: Mapping[str, np.ndarray], put: Put
 ) -> None:
-    unit, parts = link_variance(design.spec.link), design.spec.slope_parts()
+    unit, parts = link_variance(design.spec.link), design.slope_parts
     variance = np.array([reference_variance(p) / unit for p in design.predictors])
     scale = parameters["slope_scale"]
     explained = np.maximum(scale**2 * variance, _SMALL)

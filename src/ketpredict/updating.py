@@ -28,13 +28,14 @@ from ketpredict.errors import ConvergenceError, ConvergenceWarning, DataError
 from ketpredict.evidence import Evidence, make_evidence, select_horizons
 from ketpredict.importance import PARETO_LIMIT, smoothed_weights
 from ketpredict.parameter_dims import coordinates
+from ketpredict.parts import ONE_TRIAL
 from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions
-from ketpredict.prior import draw_variable
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.stored_design import design_arrays, design_of, require_patients
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.untold import draw_variable
 from ketpredict.wording import pareto_words
 
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
@@ -322,6 +323,11 @@ def _facts(
         facts["messages"].append(
             f"Enough trials now report {names} for a fit to give their trial means a slope of "
             "their own; an update cannot."
+        )
+    if ONE_TRIAL in before.left_out.values():
+        facts["messages"].append(
+            "The fit knew one trial, and left out how trials differ; an update cannot add it. Fit "
+            "again with these counts among the evidence to learn it."
         )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws

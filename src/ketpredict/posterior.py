@@ -102,7 +102,11 @@ class Posterior:
         return Draws(self.parameters, self.predictors, self.spec.link, self.spec.slope_parts())
 
     def to_datatree(self) -> Any:
-        """Return an ArviZ DataTree with the groups and their labelled dimensions."""
+        """Return an ArviZ DataTree with the groups and their labelled dimensions.
+
+        As they are kept. PyMC needs more: give it ``posterior_`` of the estimator
+        (:func:`ketpredict.sampled_variables.with_sampled_variables`).
+        """
         import xarray as xr
 
         tree = {}

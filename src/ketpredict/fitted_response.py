@@ -230,9 +230,15 @@ class FittedResponse:
 
     @property
     def posterior_(self) -> Any:
-        """The fit as an ArviZ DataTree with named dimensions."""
+        """The fit as an ArviZ DataTree with named dimensions.
+
+        The group ``posterior`` holds every variable that ``model_`` samples, so that PyMC's
+        functions take both: ``pm.sample_posterior_predictive(clf.posterior_, model=clf.model_)``.
+        """
         check_is_fitted(self, "fit_")
-        return self.fit_.to_datatree()
+        from ketpredict.sampled_variables import with_sampled_variables
+
+        return with_sampled_variables(self.fit_).to_datatree()
 
     @property
     def model_(self) -> Any:

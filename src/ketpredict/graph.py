@@ -31,7 +31,7 @@ from ketpredict.design import Design
 from ketpredict.graph_effects import add_effects
 from ketpredict.graph_evidence import arms_log_density, people_log_density
 from ketpredict.graph_predictors import add_predictor_law, describe_arms, weigh_patterns
-from ketpredict.graph_response import response_tails
+from ketpredict.graph_response import response_tails, unit_linear_predictor
 from ketpredict.graph_rows import SharedRows, share_rows
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import reference_variance
@@ -46,16 +46,20 @@ def build(design: Design) -> pm.Model:
 
     Every variable has named dimensions, so that ``posterior["slope"].sel(predictor="bmi")`` works.
     The observed variable is ``responders`` with dimension ``unit``; what the data say of the
-    predictors is the potential ``predictors``.
+    predictors is the potential ``predictors``. ``linear_predictor`` is what the link takes for the
+    probability of each unit (Phi, or the logistic function), whatever is averaged over in it, and
+    the responders depend on it alone: what is added to it by ``pm.do`` moves them.
     """
     shared = share_rows(design)
     with pm.Model(coords=coordinates(design)) as model:
         parameters = {**_intercepts(design), **_arms(design), **_study_and_time(design)}
         parameters |= _slopes(design)
         if design.predictors:
-            success, failure = _with_predictors(design, parameters, shared)
+            linear = _with_predictors(design, parameters, shared)
         else:
-            success, failure = response_tails(design, parameters, shared, None, None, None)
+            linear = unit_linear_predictor(design, parameters, shared, None, None, None)
+        linear = pm.Deterministic("linear_predictor", linear, dims="unit")
+        success, failure = response_tails(design.spec.link, linear)
         n, responders = design.units.n, design.units.responders
         whole = np.array_equal(n, np.round(n))
         # What has weights is no count: PyMC would round it, and cannot draw it again.
@@ -74,10 +78,8 @@ def build(design: Design) -> pm.Model:
     return model
 
 
-def _with_predictors(
-    design: Design, parameters: dict[str, Any], shared: SharedRows
-) -> tuple[Any, Any]:
-    """Add the law of the predictors and what the data say of it; return the response's tails."""
+def _with_predictors(design: Design, parameters: dict[str, Any], shared: SharedRows) -> Any:
+    """Add the law of the predictors and what the data say of it; return the linear predictor."""
     parameters["across_slope"] = _across(design)
     law = add_predictor_law(design, shared)
     patterns = weigh_patterns(design, law, shared)
@@ -90,7 +92,7 @@ def _with_predictors(
     if len(design.effects):
         add_effects(design, parameters, law)
     line_weight = pt.concatenate([patterns.mixture, patterns.arm])
-    return response_tails(design, parameters, shared, law, arm_law, line_weight)
+    return unit_linear_predictor(design, parameters, shared, law, arm_law, line_weight)
 
 
 def _binomial_draw(n: Any, success: Any, failure: Any, size: Any) -> Any:

@@ -53,6 +53,25 @@ _DIMS: dict[str, tuple[str, ...]] = {
 }
 
 
+STANDARD_NORMAL_DIMS: dict[str, tuple[str, ...]] = {
+    "population_effect_raw": ("population",),
+    "trial_effect_raw": ("trial",),
+    "treatment_deviation_raw": ("trial",),
+    "arm_class_mean_raw": ("arm_class",),
+    "arm_effect_raw": ("other_arm",),
+    "horizon_offset_raw": ("curve", "step"),
+    "prognostic_slope_raw": ("predictor",),
+    "predictive_slope_raw": ("predictor",),
+    "population_slope_raw": ("population", "predictor"),
+    "trial_slope_raw": ("trial", "predictor"),
+    "across_slope_raw": ("across_predictor",),
+    "trial_mean_unreported_raw": ("unreported_cell",),
+    "effect_deviation_raw": ("effect_group",),
+    "effect_horizon_raw": ("effect_apart",),
+}
+"""Of the standard normals that the model samples behind its effects; no file holds them."""
+
+
 def parameter_dims(design: Design) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
     """Return the dimensions of each parameter and the labels of each dimension."""
     return dict(_DIMS), coordinates(design)

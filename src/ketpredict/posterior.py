@@ -142,7 +142,11 @@ class Posterior(ShortForm):
         )
 
     def to_datatree(self) -> Any:
-        """Return an ArviZ DataTree with the groups and their labelled dimensions."""
+        """Return an ArviZ DataTree with the groups and their labelled dimensions.
+
+        As they are kept. PyMC needs more: give it ``posterior_`` of the estimator
+        (:func:`ketpredict.sampled_variables.with_sampled_variables`).
+        """
         import xarray as xr
 
         tree = {}

@@ -22,6 +22,7 @@ from ketpredict.errors import KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
 from ketpredict.parameter_dims import coordinates
+from ketpredict.pointwise import MOST_VALUES as _MOST_POINTWISE_VALUES
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
@@ -32,7 +33,6 @@ from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 from ketpredict.unit_outcome import unit_probability
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
-_MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
 _MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k")
 _COMPILED_NUTS = ("nuts", "nutpie")

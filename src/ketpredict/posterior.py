@@ -26,6 +26,8 @@ from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 
 FORMAT = 4
+EFFECTS_GROUP = "log_likelihood_effects"
+"""Group of a DataTree with the log likelihood of published effects, which are not the outcomes."""
 _METADATA = "metadata"
 _TRAILER = b"\nketpredict sha256 "
 _TRAILER_LENGTH = len(_TRAILER) + 64 + 1
@@ -101,12 +103,31 @@ class Posterior:
         """The draws as the averages over what is not known take them."""
         return Draws(self.parameters, self.predictors, self.spec.link, self.spec.slope_parts())
 
+    @functools.cached_property
+    def worked_out(self) -> dict[str, np.ndarray]:
+        """Arrays that other modules worked out from the draws, by name; no part of the file."""
+        return {}
+
     def to_datatree(self) -> Any:
-        """Return an ArviZ DataTree with the groups and their labelled dimensions."""
+        """Return an ArviZ DataTree with the groups and their labelled dimensions.
+
+        ``log_likelihood`` is that of the responders alone, where the fit keeps it; published
+        effects stand in ``log_likelihood_effects``, so that nobody takes them for the outcomes.
+        """
+        groups = dict(self.groups)
+        pointwise = dict(groups.pop("log_likelihood", {}))
+        effects = pointwise.pop("effects", None)
+        if pointwise:
+            groups["log_likelihood"] = pointwise
+        if effects is not None:
+            groups[EFFECTS_GROUP] = {"effects": effects}
+        return self._tree(groups)
+
+    def _tree(self, groups: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
         import xarray as xr
 
         tree = {}
-        for group, variables in self.groups.items():
+        for group, variables in groups.items():
             arrays = {}
             for name, values in variables.items():
                 own = self.dims.get(name, ())
@@ -150,7 +171,7 @@ class Posterior:
             The file written.
         """
         path = Path(path)
-        tree = self.to_datatree()
+        tree = self._tree(self.groups)
         tree.attrs["ketpredict_format"] = FORMAT
         tree[_METADATA] = _metadata_group(self.metadata())
         encoding = {

@@ -237,7 +237,7 @@ def test_weighting_equals_a_refit_with_the_prior_to_a_power(arms_only):
         chains = posterior.groups["posterior"]["arm_effect"][..., 1:]
         effective = chain_statistics(chains, (0.05, 0.95)).ess_bulk[0]
         squared.append(chains.var() / effective)
-    # Weighted draws are worth fewer: those of a normal whose variance falls by a third, all but 6 %.
+    # Weighted draws are worth somewhat fewer than unweighted ones.
     error = np.sqrt(1.3 * squared[0] + squared[1])
     assert abs(found.stronger[0] - other.mean()) < 5.0 * error
     assert abs(draws.mean() - other.mean()) > 10.0 * error

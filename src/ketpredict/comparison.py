@@ -200,7 +200,11 @@ def _why_apart(name: str, one: pd.DataFrame, other_name: str, other: pd.DataFram
     ):
         lone = sorted(set(table["trial"]) - set(rest["trial"]))
         if lone:
-            return f"{', '.join(map(repr, lone[:3]))} is in '{mine}' and not in '{theirs}'"
+            more = f" and {len(lone) - 3} more" if len(lone) > 3 else ""
+            return (
+                f"only '{mine}' and not '{theirs}' has the trials "
+                f"{', '.join(map(repr, lone[:3]))}{more}"
+            )
     for columns in (_GROUP, _LABELS):
         counts = [table.groupby(columns)[["responders", "n"]].sum() for table in (one, other)]
         joined = counts[0].join(counts[1], how="outer", lsuffix="_one", rsuffix="_other").fillna(0)
@@ -243,7 +247,7 @@ def _as_elpd(
     good_k = min(PARETO_LIMIT, 1.0 - 1.0 / np.log10(n_draws))
     return ELPDDataLOO(
         elpd=float(elpd.sum()),
-        se=float(np.sqrt(len(elpd)) * elpd.std()),
+        se=float(np.sqrt(len(elpd)) * elpd.std(ddof=min(1, len(elpd) - 1))),
         p=float((table["lppd"] - table["elpd"]).sum()),
         n_samples=n_draws,
         n_data_points=len(elpd),

@@ -26,6 +26,7 @@ from ketpredict.discrepancies import family_of_statistics
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import KNOWN_TRIAL, NEW_TRIAL, probability_draws, unit_labels
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 
@@ -34,8 +35,8 @@ _MOST_REPLICATES = 20_000_000
 _FEWEST_DRAWS, _MOST_DRAWS = 200, 2000
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibration:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Calibration(ShortForm):
     """Calibration curves of groups.
 
     Parameters

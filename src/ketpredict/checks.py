@@ -40,6 +40,7 @@ from ketpredict.outlying_trials import outlying_gate, outlying_trials
 from ketpredict.posterior import Posterior
 from ketpredict.predictor_checks import predictor_table
 from ketpredict.replicates import BY_ARM, KNOWN_TRIAL, NEW_TRIAL, Replicates, replicate
+from ketpredict.short_form import ShortForm
 from ketpredict.tables import records
 from ketpredict.wording import arm_words, population_words, trial_words, verdict_words
 
@@ -47,8 +48,8 @@ MOST_ABOVE = 0.05
 """Share of patients whose Pareto k may be too large."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FitCheck:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FitCheck(ShortForm):
     """The verdict on a fit.
 
     Parameters
@@ -79,6 +80,12 @@ class FitCheck:
     predictors: pd.DataFrame
     left_out: LeaveOneOut
     calibration: Calibration | None
+
+    def _headline(self) -> str:
+        failed = [gate.name for gate in self.gates if not gate.passed]
+        names = f"; failed: {', '.join(failed)}" if failed else ""
+        holding = len(self.gates) - len(failed)
+        return f"Check of a fit: {holding} of {len(self.gates)} gates hold{names}"
 
     @property
     def passed(self) -> bool:

@@ -93,6 +93,9 @@ def fit(
     ] = None,
     model: Annotated[str, typer.Option(help="Name of a model, or a .toml file.")] = "published",
     evidence: Annotated[str, typer.Option(help="'published' or 'none'.")] = "published",
+    arms: Annotated[
+        Path | None, typer.Option(help="Table of your own published arms: n and responders.")
+    ] = None,
     predictors: Annotated[
         str | None, typer.Option(help="Predictor columns, separated by commas.")
     ] = None,
@@ -118,7 +121,7 @@ def fit(
 
     classifier = KetamineResponseClassifier(
         model,
-        evidence=None if evidence == "none" else evidence,
+        evidence=_evidence(evidence, arms),
         predictors=None if predictors is None else names(predictors),
         trial=trial,
         population=population,
@@ -210,6 +213,17 @@ def demo(
 
 for _command in (*cli_answers.COMMANDS, *cli_checks.COMMANDS):
     app.command()(_command)
+
+
+def _evidence(name: str, arms: Path | None) -> Any:
+    """Return the evidence beside the patients: the published one, own arms, both or none."""
+    if arms is None:
+        return None if name == "none" else name
+    from ketpredict.evidence import combine, load_evidence, make_evidence
+    from ketpredict.tables import read_table
+
+    own = make_evidence(arms=read_table(arms))
+    return own if name == "none" else combine(own, load_evidence(name))
 
 
 def main() -> None:

@@ -28,14 +28,15 @@ from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
 from ketpredict.prior_families import Prior
 from ketpredict.published_effects import Effects, encode_effects
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
 
 FEWEST_TRIALS_ACROSS = 3
 """Trials that must report a predictor before its trial means get a slope of their own."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Units:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Units(ShortForm):
     """What the likelihood knows about each unit, as arrays of length ``n_units`` along axis 0.
 
     Parameters
@@ -84,8 +85,8 @@ class Units:
         return len(self.n)
 
 
-@dataclasses.dataclass(frozen=True)
-class People:
+@dataclasses.dataclass(frozen=True, repr=False)
+class People(ShortForm):
     """Distinct patients, for the model of the predictors.
 
     Parameters
@@ -107,8 +108,8 @@ class People:
         return len(self.weight)
 
 
-@dataclasses.dataclass(frozen=True)
-class Design:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Design(ShortForm):
     """Units, people, patterns, cells and labels: everything that the model needs, nothing else.
 
     Parameters

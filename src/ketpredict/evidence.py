@@ -22,6 +22,7 @@ from ketpredict.errors import DataError, EvidenceWarning
 from ketpredict.horizon import log_distance
 from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.resources import data_path
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import (
     FULL_THRESHOLD,
     REFERENCE_ARM,
@@ -34,8 +35,8 @@ from ketpredict.tables import read_table
 PUBLISHED_TABLES = ("arms.csv", "arm_classes.csv", "participants.csv", "associations.csv")
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evidence(ShortForm):
     """Everything that a fit learns from, validated.
 
     Parameters
@@ -61,6 +62,12 @@ class Evidence:
     arm_classes: pd.DataFrame
     source: str
     messages: tuple[str, ...] = ()
+
+    def _headline(self) -> str:
+        return (
+            f"Evidence ({self.source}): {len(self.participants):,} rows of patients, "
+            f"{len(self.arms):,} of published arms, {len(self.associations):,} published effects"
+        )
 
     def digest(self) -> str:
         """Return the SHA-256 of the tables: it changes when any cell does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,10 +11,17 @@ from ketpredict.errors import ExtrapolationWarning
 from ketpredict.patients import groups_of
 from ketpredict.posterior import Posterior
 from ketpredict.rows import Rows
+from ketpredict.spec import STUDY_TERMS
 
 _OUTCOME = ("population_idx", "arm_idx", "threshold_shift", "scale_idx", "horizon_basis")
 EXAMPLES = 3
 """How many notes a warning repeats."""
+_TERM_WORDS = {
+    "open_label": ("double blind", "open label"),
+    "enriched": ("of a sample that is not enriched", "of an enriched sample"),
+    "added_antidepressant": ("without a new antidepressant", "with a new antidepressant added"),
+}
+"""What a study-level term of 0 and of 1 says of a setting."""
 
 
 def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
@@ -46,7 +53,42 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
                     f"{predictor.name} {value:.4g} is outside the evidence "
                     f"({limits['low']:.4g} to {limits['high']:.4g})"
                 )
+    for place, where, reason in settings_beyond(posterior, rows):
+        notes[place].append(f"{where}: {reason}")
     return ["; ".join(parts) for parts in notes]
+
+
+def settings_beyond(posterior: Posterior, rows: Rows) -> Iterator[tuple[int, str, str]]:
+    """Yield rows whose arm the evidence holds in other settings only: row, arm, and in which.
+
+    A level that only open-label trials report is carried to a blinded trial by a term that other
+    arms taught. What counts are the population's own trials of the arm; those of all populations
+    where it has none.
+    """
+    units = posterior.groups.get("constant_data", {})
+    if not {"population_idx", "arm_idx", "study_terms"} <= set(units):
+        return
+    for index in groups_of([rows.population_idx, rows.arm_idx], len(rows)):
+        population, arm = int(rows.population_idx[index[0]]), int(rows.arm_idx[index[0]])
+        of_arm = units["arm_idx"] == arm
+        own = of_arm & (units["population_idx"] == population)
+        held = units["study_terms"][own if own.any() else of_arm]
+        if not len(held):
+            continue
+        where = posterior.coords["arm"][arm]
+        if own.any():
+            where += f" in {posterior.coords['population'][population]}"
+        for term, name in enumerate(STUDY_TERMS):
+            every = held[0, term]
+            if (held[:, term] != every).any():
+                continue
+            words = _TERM_WORDS[name]
+            reason = (
+                f"asked for {words[int(every == 0)]}, while all its evidence is "
+                f"{words[int(every != 0)]}"
+            )
+            asked = rows.study_terms[index, term] != every
+            yield from ((int(row), where, reason) for row in index[asked])
 
 
 def _reported_as_asked(posterior: Posterior, rows: Rows) -> np.ndarray:

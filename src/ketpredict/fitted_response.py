@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import recall_convergence
 from ketpredict.errors import EvidenceWarning
 from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.feature_columns import BY_NAME, read_same_columns
@@ -298,7 +298,7 @@ class FittedResponse:
 
     def _read(self, X: Any) -> tuple[PatientColumns, Rows]:
         check_is_fitted(self, "fit_")
-        report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
+        recall_convergence(self.fit_, strict=self.strict)
         references = {predictor.name: predictor for predictor in self.fit_.predictors}
         by_name = self.fit_.facts.get("columns", BY_NAME)["by_name"]
         table = X if by_name else read_same_columns(self, X)

@@ -16,7 +16,13 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
-from ketpredict.diagnostics import APPROXIMATIONS, Diagnostics, diagnose, report_convergence
+from ketpredict.diagnostics import (
+    APPROXIMATIONS,
+    CONVERGENCE,
+    Diagnostics,
+    diagnose,
+    report_convergence,
+)
 from ketpredict.effect_density import effect_log_likelihood
 from ketpredict.errors import KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
@@ -93,7 +99,9 @@ def fit(
     tree = _draw(design, settings)
     diagnostics = diagnose(tree, _method(settings))
     report_convergence(diagnostics.problems, strict=strict)
-    return _collect(design, evidence, settings, tree, diagnostics)
+    posterior = _collect(design, evidence, settings, tree, diagnostics)
+    posterior.announced.add(CONVERGENCE)
+    return posterior
 
 
 def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:

@@ -38,6 +38,7 @@ from ketpredict.held_out_density import fold_log_density, slopes_stay
 from ketpredict.left_out import Fold, folds_of, without
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.posterior import Posterior
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
@@ -50,8 +51,8 @@ _JOINT_DRAWS = 300
 _TUNE, _DRAWS, _TRIES = 250, 1200, 3
 
 
-@dataclasses.dataclass(frozen=True)
-class LeftOut:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LeftOut(ShortForm):
     """What leaving out each trial (or population) in turn has shown.
 
     Parameters

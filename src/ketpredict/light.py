@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import recall_convergence
 from ketpredict.errors import EvidenceWarning, KetpredictError
 from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.patient_columns import read_patients
@@ -21,12 +21,13 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval, predictions
 from ketpredict.published import load_fit
 from ketpredict.rows import encode_rows
+from ketpredict.short_form import ShortForm
 
 LABELS = ("trial", "population", "arm")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ResponseProbability:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ResponseProbability(ShortForm):
     """Probability of response of each patient, with both of its intervals.
 
     For research; not for treatment decisions.
@@ -122,7 +123,7 @@ def response_probability(
     """
     check_interval(prob)
     posterior, column_names = fit_of(fit)
-    report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)
+    recall_convergence(posterior, strict=strict, stacklevel=3)
     references = {predictor.name: predictor for predictor in posterior.predictors}
     patients = read_patients(X, references, column_names)
     if patients.left_alone:

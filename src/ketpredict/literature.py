@@ -26,14 +26,15 @@ from ketpredict.pointwise import effects_log_likelihood
 from ketpredict.posterior import Posterior
 from ketpredict.power_scaling import sensitivity
 from ketpredict.published_effects import no_effects
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 
 _FEW_DRAWS = 400
 
 
-@dataclasses.dataclass(frozen=True)
-class Literature:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Literature(ShortForm):
     """What the published effects did to a fit.
 
     Parameters

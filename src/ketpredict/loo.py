@@ -25,6 +25,7 @@ from ketpredict.errors import DataError
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import unit_labels
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.unit_outcome import take_units, unit_probability
@@ -34,8 +35,8 @@ MOST_AT_ONCE = 4_000_000
 """Probabilities held at once, draws times units."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LeaveOneOut:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LeaveOneOut(ShortForm):
     """Every event predicted by all others.
 
     Parameters

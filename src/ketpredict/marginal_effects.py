@@ -34,13 +34,14 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows, encode_rows
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.summary import effects_behind, prior_of, variance_ratio
 from ketpredict.wording import step_words
 
 
-@dataclasses.dataclass(frozen=True)
-class EffectDraws:
+@dataclasses.dataclass(frozen=True, repr=False)
+class EffectDraws(ShortForm):
     """Average probabilities of the standard patients of each population, in every draw.
 
     Parameters

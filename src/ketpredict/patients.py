@@ -22,6 +22,7 @@ from ketpredict.categories import exclusive_places
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictor_law import Conditional, Draws
+from ketpredict.short_form import ShortForm
 from ketpredict.unseen_rates import RateLaw
 
 _CHUNK_VALUES = 100_000
@@ -31,8 +32,8 @@ NEW_TRIAL = "new trial, known population"
 NEW_POPULATION = "new population"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Rows(ShortForm):
     """Patients, encoded. Attributes not listed are as in :class:`ketpredict.design.Units`.
 
     A trial or population that the fit does not know has the index one past the last.

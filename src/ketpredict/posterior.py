@@ -22,6 +22,7 @@ from ketpredict.errors import SavedFitError
 from ketpredict.predictor_law import Draws, with_absent
 from ketpredict.predictors import Predictor
 from ketpredict.saved_fit_checks import READABLE_FORMATS, array_problems, metadata_problems
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import ModelSpec, parse_spec
 from ketpredict.tables import write_atomically
 
@@ -33,8 +34,8 @@ _TRAILER = b"\nketpredict sha256 "
 _TRAILER_LENGTH = len(_TRAILER) + 64 + 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Posterior:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Posterior(ShortForm):
     """Posterior draws and everything that a prediction needs to know about the fit.
 
     Parameters
@@ -75,6 +76,18 @@ class Posterior:
     def problems(self) -> tuple[str, ...]:
         """What the convergence diagnostics found wrong; empty when nothing was."""
         return tuple(self.facts["diagnostics"]["problems"])
+
+    @functools.cached_property
+    def announced(self) -> set[str]:
+        """What this process has said of the fit already: each thing is said once."""
+        return set()
+
+    def _headline(self) -> str:
+        names = ("population", "trial", "arm", "predictor")
+        counts = {name: len(self.coords[name]) for name in names}
+        words = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items())
+        verdict = "NOT converged" if self.problems else "no problem found by its diagnostics"
+        return f"Fit of model '{self.spec.name}': {words}; {self.n_draws:,} draws, {verdict}"
 
     @functools.cached_property
     def parameters(self) -> dict[str, np.ndarray]:

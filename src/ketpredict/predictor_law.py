@@ -27,11 +27,12 @@ from ketpredict.association import pattern_probability
 from ketpredict.link import components
 from ketpredict.marginal import Components, rate_location
 from ketpredict.predictors import Predictor
+from ketpredict.short_form import ShortForm
 from ketpredict.unseen_rates import RateLaw
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Draws:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Draws(ShortForm):
     """Draws of the parameters, with what is needed to read them.
 
     Parameters

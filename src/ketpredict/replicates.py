@@ -25,6 +25,7 @@ import pandas as pd
 from ketpredict.design import Design
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import take_units, unit_probability
 
@@ -34,8 +35,8 @@ BY_ARM = ("trial", "population", "arm")
 _MOST_AT_ONCE = 4_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Replicates:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Replicates(ShortForm):
     """Responders observed and replicated, added up by group.
 
     Parameters

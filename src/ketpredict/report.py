@@ -57,7 +57,7 @@ from ketpredict.report_model import (
     prior_table,
     priors_words,
 )
-from ketpredict.report_origin import PATIENTS, commands, limits, origin_table, patients_file
+from ketpredict.report_origin import commands, limits, origin_table, tables_of
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
@@ -87,7 +87,7 @@ from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import write_atomically
 from ketpredict.tripod import AUTHOR, FILLED, IN_PART, checklist
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
-from ketpredict.wording import RESEARCH_ONLY, verdict_words
+from ketpredict.wording import RESEARCH_ONLY, remedy_words, verdict_in_short, verdict_words
 
 TEMPLATE = "report_template.html"
 _INNER = 0.5
@@ -189,6 +189,8 @@ def report_page(
             research_only=RESEARCH_ONLY,
             version=__version__,
             verdict=verdict_words(posterior.facts["diagnostics"]),
+            verdict_in_short=verdict_in_short(posterior.facts["diagnostics"]),
+            remedy=remedy_words(posterior.facts["diagnostics"]),
             problems=posterior.problems,
             evidence=evidence_words(posterior),
             messages=posterior.facts["messages"],
@@ -203,7 +205,7 @@ def report_page(
             limits=limits(posterior),
             origin=origin_table(posterior),
             commands=commands(posterior),
-            patients=PATIENTS if patients_file(posterior) else "",
+            tables=" and ".join(tables_of(posterior)),
             checklist=rows,
             checklist_parts=list(dict.fromkeys(item.part for item, _ in rows)),
             statuses={

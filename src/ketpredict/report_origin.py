@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.evidence import load_evidence
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Table
 from ketpredict.spec import load_spec
@@ -17,7 +18,8 @@ from ketpredict.wording import MODEL_LIMITS, counted, population_words
 
 _WRITERS = ("ketpredict", "matplotlib", "jinja2", "numpy", "scipy", "arviz")
 PATIENTS = "PATIENTS.csv"
-"""Stands for the table of patients, whose name a fit does not keep."""
+ARMS = "ARMS.csv"
+"""Stand for the tables of patients and of own arms, whose names a fit does not keep."""
 _SETTINGS = ("draws", "tune", "chains", "target_accept", "inference")
 
 
@@ -71,22 +73,25 @@ def commands(posterior: Posterior) -> tuple[tuple[str, str], ...]:
     )
 
 
-def patients_file(posterior: Posterior) -> bool:
-    """Return whether a command of :func:`commands` names a table of patients."""
-    return PATIENTS in _fit_command(posterior)
+def tables_of(posterior: Posterior) -> tuple[str, ...]:
+    """Return what stands for a table in a command of :func:`commands`."""
+    words = shlex.split(_fit_command(posterior))
+    return tuple(name for name in (PATIENTS, ARMS) if name in words)
 
 
 def _fit_command(posterior: Posterior) -> str:
     """Return the command of the fit; empty where no command line makes it."""
     estimator, provenance = posterior.facts.get("estimator", {}), posterior.facts["provenance"]
-    sampler, source = provenance.get("sampler", {}), str(provenance.get("evidence_source", ""))
+    sampler, source = provenance.get("sampler", {}), _source(posterior)
     seed = estimator.get("random_state")
     if not isinstance(estimator.get("model"), str) or seed is None or provenance.get("updates"):
         return ""
+    patients, arms = _own_rows(posterior)
     words = ["ketpredict", "fit"]
-    words += [] if source == "published" else [PATIENTS]
+    words += [PATIENTS] if patients else []
     words += ["--output", "fit.nc", "--model", estimator["model"]]
     words += [] if "published" in source else ["--evidence", "none"]
+    words += ["--arms", ARMS] if arms else []
     if estimator.get("predictors"):
         words += ["--predictors", ",".join(estimator["predictors"])]
     words += ["--seed", str(seed)]
@@ -94,6 +99,25 @@ def _fit_command(posterior: Posterior) -> str:
         if name in sampler:
             words += [f"--{name.replace('_', '-')}", str(sampler[name])]
     return " ".join(shlex.quote(word) for word in words)
+
+
+def _own_rows(posterior: Posterior) -> tuple[bool, bool]:
+    """Return whether patients, and whether arms, are others than the published ones."""
+    design = design_of(posterior)
+    published = load_evidence() if "published" in _source(posterior) else None
+    found = []
+    for of_arms in (False, True):
+        rows = (design.units.is_arm > 0) == of_arms
+        trials = {design.trials[i] for i in np.unique(design.units.trial_idx[rows])}
+        if published is not None:
+            known = published.arms if of_arms else published.participants
+            trials -= set(known["trial"])
+        found.append(bool(trials))
+    return found[0], found[1]
+
+
+def _source(posterior: Posterior) -> str:
+    return str(posterior.facts["provenance"].get("evidence_source", ""))
 
 
 def own_specification(posterior: Posterior) -> bool:

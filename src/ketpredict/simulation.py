@@ -19,6 +19,7 @@ from ketpredict.design import Design, encode
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence, make_evidence
 from ketpredict.predictors import Predictor, load_predictors
+from ketpredict.short_form import ShortForm
 from ketpredict.simulated_patients import draw_noise, draw_values, linear_predictor
 from ketpredict.simulated_truth import draw_truth
 from ketpredict.spec import ModelSpec, load_spec
@@ -26,8 +27,8 @@ from ketpredict.spec import ModelSpec, load_spec
 _SMALLEST = float(np.finfo(float).tiny)
 
 
-@dataclasses.dataclass(frozen=True)
-class Simulation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Simulation(ShortForm):
     """A simulated data set.
 
     Parameters

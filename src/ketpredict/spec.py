@@ -17,6 +17,7 @@ from typing import Any
 from ketpredict.errors import SpecificationError
 from ketpredict.prior_families import PRIOR_KINDS, SLOPE_PARTS, Prior, read_prior
 from ketpredict.resources import models_path
+from ketpredict.short_form import ShortForm
 
 SCHEMA = 3
 LINKS = ("probit", "logit")
@@ -75,8 +76,8 @@ class Literature:
     error_correlation: float
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ModelSpec(ShortForm):
     """A whole model specification, as read from ``models/NAME.toml``.
 
     Parameters

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ketpredict.extrapolation import extrapolation_notes
+from ketpredict.extrapolation import extrapolation_notes, settings_beyond
 from ketpredict.posterior import Posterior
 from ketpredict.predict import mean_probability, predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
@@ -94,6 +94,10 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     """
     labels = _labels(posterior)
     table, rows = answered_rows(posterior)
+    for row, _, reason in settings_beyond(posterior, rows):
+        known = table.loc[row, "reason"]
+        table.loc[row, "reason"] = f"{known}; {reason}" if known else reason
+        table.loc[row, "extrapolated"] = True
     found = prediction_table(posterior, rows, prob).drop(columns=["setting", "extrapolation"])
     table = pd.concat([table, found], axis=1)
     pairs = zip(table["population"], table["arm"], strict=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 import re
 
-from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.diagnostics import (
+    APPROXIMATIONS,
+    ESS_LIMIT,
+    REMEDY,
+    RHAT_LIMIT,
+    ROUGH_REMEDY,
+)
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
@@ -135,6 +141,30 @@ def verdict_words(diagnostics: dict[str, object]) -> str:
         f"sample size {min(_number(diagnostics, 'ess_bulk'), _number(diagnostics, 'ess_tail')):.0f}"
         f" (limit 400), {diagnostics['divergences']} divergent transitions{tail}."
     )
+
+
+def verdict_in_short(diagnostics: dict[str, object]) -> str:
+    """Return the sentence on convergence with the worst figures in the place of parameters."""
+    problems = diagnostics["problems"]
+    if not isinstance(problems, (list, tuple)) or not problems:
+        return verdict_words(diagnostics)
+    if diagnostics.get("method") in APPROXIMATIONS:
+        return verdict_words(diagnostics)
+    figures = [
+        (f"worst R-hat {{:.3g}} (limit {RHAT_LIMIT})", diagnostics.get("rhat")),
+        (f"smallest bulk ESS {{:.0f}} (limit {ESS_LIMIT:g})", diagnostics.get("ess_bulk")),
+        (f"smallest tail ESS {{:.0f}} (limit {ESS_LIMIT:g})", diagnostics.get("ess_tail")),
+    ]
+    told = [words.format(value) for words, value in figures if isinstance(value, float)]
+    # What is not about single parameters names none: a problem that does has a colon.
+    told += [str(problem) for problem in problems if ":" not in str(problem)]
+    return f"NOT converged: {', '.join(told)}."
+
+
+def remedy_words(diagnostics: dict[str, object]) -> str:
+    """Return what may mend a fit whose draws are not to be trusted."""
+    rough = diagnostics.get("method") in APPROXIMATIONS
+    return ROUGH_REMEDY.capitalize() if rough else REMEDY
 
 
 def _number(table: dict[str, object], key: str) -> float:

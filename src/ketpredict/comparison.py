@@ -194,7 +194,7 @@ def _keyed(posterior: Posterior, shared: set[str], kind: str) -> pd.DataFrame:
 
 def _why_apart(name: str, one: pd.DataFrame, other_name: str, other: pd.DataFrame) -> str:
     """Return the first thing in which the data of two fits differ, in words."""
-    for mine, table, theirs, rest in (
+    for owner, table, lacking, rest in (
         (name, one, other_name, other),
         (other_name, other, name, one),
     ):
@@ -202,12 +202,15 @@ def _why_apart(name: str, one: pd.DataFrame, other_name: str, other: pd.DataFram
         if lone:
             more = f" and {len(lone) - 3} more" if len(lone) > 3 else ""
             return (
-                f"only '{mine}' and not '{theirs}' has the trials "
+                f"only '{owner}' and not '{lacking}' has the trials "
                 f"{', '.join(map(repr, lone[:3]))}{more}"
             )
     for columns in (_GROUP, _LABELS):
-        counts = [table.groupby(columns)[["responders", "n"]].sum() for table in (one, other)]
-        joined = counts[0].join(counts[1], how="outer", lsuffix="_one", rsuffix="_other").fillna(0)
+        mine, theirs = (
+            table.groupby(columns)[["responders", "n"]].sum().add_suffix(ending)
+            for table, ending in ((one, "_one"), (other, "_other"))
+        )
+        joined = mine.join(theirs, how="outer").fillna(0)
         differs = (joined["n_one"] != joined["n_other"]) | (
             joined["responders_one"] != joined["responders_other"]
         )

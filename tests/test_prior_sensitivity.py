@@ -60,7 +60,7 @@ def test_lines_say_what_the_table_holds(found):
     assert "4 of 32 answers lean on it" in of_scales
     assert "the scale between populations: +0.32 with it half as strong" in of_scales
     assert any(line.startswith("No answer leans on: arm classes") for line in lines)
-    assert "lean on a prior" in found.headline()
+    assert "4 of 4 scales between groups lean on a prior" in found.headline()
 
 
 def handmade(found, **changes):
@@ -86,7 +86,9 @@ def test_an_answer_that_leans_is_told_in_both_directions(found):
     assert leaning_table(one).rows == (
         ("PTSD, saline", "arm classes", "0.300", "31 %", "28 %", "25 %", "+0.80 ± 0.10"),
     )
-    assert one.headline().startswith("1 of 1 answer lean")
+    assert one.headline() == (
+        "1 of 1 probabilities lean on a prior or on published effects, most often on arm classes."
+    )
     far = handmade(found, k_weaker=0.9)
     assert "‡ with it half as strong" in far.lines()[0]
     assert far.lines()[-1].startswith("‡: too far for weights")
@@ -94,7 +96,7 @@ def test_an_answer_that_leans_is_told_in_both_directions(found):
     none = handmade(found, leans=False)
     assert leaning_table(none) is None
     assert none.headline().startswith("No answer leans")
-    assert none.lines() == ["No answer leans on: arm classes, published effects."]
+    assert none.lines() == ["No answer leans on: arm classes; published effects."]
 
 
 def test_too_few_draws_are_said_and_make_no_verdict(found):

@@ -23,7 +23,7 @@ from ketpredict.predict import response_draws
 from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.summary import answered_rows
 from ketpredict.tables import records
-from ketpredict.wording import arm_words, counted, percent, population_words, signed
+from ketpredict.wording import arm_words, percent, population_words, signed
 
 ALL, EFFECTS, OUTCOMES = "all_priors", "published_effects", "outcomes"
 NAMES = {
@@ -42,6 +42,7 @@ NAMES = {
 UNTOLD = "‡"
 """Stands for a mean that the weights of the draws cannot tell."""
 PROBABILITY, SLOPE, SCALE = "probability", "slope", "scale"
+_KINDS = {PROBABILITY: "probabilities", SLOPE: "slopes", SCALE: "scales between groups"}
 _SCALES = {
     "population_scale": "between populations",
     "trial_scale": "between trials",
@@ -85,7 +86,7 @@ class PriorSensitivity:
         blurred = [n for n in self.components if n != OUTCOMES and first.loc[n, "noise"] > LIMIT]
         quiet = [n for n in self.components if n not in (*strength.index, *blurred, OUTCOMES)]
         if quiet:
-            lines.append(f"No answer leans on: {', '.join(NAMES[n] for n in quiet)}.")
+            lines.append(f"No answer leans on: {'; '.join(NAMES[n] for n in quiet)}.")
         lines += [
             f"{NAMES[n][:1].upper()}{NAMES[n][1:]}: these draws are too few to tell anything below "
             f"a sensitivity of {first.loc[n, 'noise']:.2f}."
@@ -96,15 +97,19 @@ class PriorSensitivity:
         return lines
 
     def headline(self) -> str:
-        """Return in one sentence how many answers lean on a prior, and on which."""
-        of_answers = self.table.groupby(["section", "answer"], sort=False)["leans"].any()
-        if not of_answers.any():
+        """Return in one sentence how many answers of each kind lean on a prior, and on which."""
+        leans = self.table.groupby(["kind", "section", "answer"], sort=False)["leans"].any()
+        if not leans.any():
             return "No answer leans on a prior by more than the limit of power-scaling."
+        counts = [
+            f"{int(own.sum())} of {len(own)} {_KINDS[str(kind)]}"
+            for kind, own in leans.groupby("kind", sort=False)
+        ]
         leaning = self.table[self.table["leans"]]
         names = leaning["component"].value_counts().index
         return (
-            f"{int(of_answers.sum())} of {counted(len(of_answers), 'answer')} lean on a prior or "
-            f"on published effects, most often: {', '.join(NAMES[str(n)] for n in names[:3])}."
+            f"{', '.join(counts)} lean on a prior or on published effects, most often on "
+            f"{'; '.join(NAMES[str(n)] for n in names[:3])}."
         )
 
     def as_table(self) -> dict[str, Any]:

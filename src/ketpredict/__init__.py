@@ -27,6 +27,7 @@ _HOMES = {
     "Simulation": "simulation",
     "SpecificationError": "errors",
     "combine": "evidence",
+    "compare": "comparison",
     "leave_one_trial_out": "leave_out",
     "load": "classifier",
     "load_evidence": "evidence",

@@ -43,8 +43,8 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
         for row in np.flatnonzero(where):
             notes[row].append(note)
     _note_values(posterior, rows, notes)
-    for place, where, reason in settings_beyond(posterior, rows):
-        notes[place].append(f"{where}: {reason}")
+    for place, arm, reason in settings_beyond(posterior, rows):
+        notes[place].append(f"{arm}: {reason}")
     return ["; ".join(parts) for parts in notes]
 
 

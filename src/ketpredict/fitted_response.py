@@ -20,11 +20,13 @@ from ketpredict.rows import Rows, encode_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+    from arviz_stats import ELPDDataLOO
 
     from ketpredict.checks import FitCheck
     from ketpredict.explanation import Explanation
     from ketpredict.leave_out import LeftOut
     from ketpredict.literature import Literature
+    from ketpredict.prior_sensitivity import PriorSensitivity
 
 _LABELS = ("trial", "population", "arm")
 
@@ -198,6 +200,33 @@ class FittedResponse:
 
         return leave_one_trial_out(self.fit_, by=by, method=method, prob=prob)
 
+    def loo(self) -> ELPDDataLOO:
+        """Return leave-one-out of every patient and every published arm, as ArviZ has it.
+
+        Returns
+        -------
+        ELPDDataLOO
+            See :func:`ketpredict.comparison.elpd`. To compare fits, :func:`ketpredict.compare`
+            pairs their patients.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.comparison import elpd
+
+        return elpd(self.fit_)
+
+    def prior_sensitivity(self) -> PriorSensitivity:
+        """Return which priors each answer of the fit leans on, by power-scaling; nothing is drawn.
+
+        Returns
+        -------
+        PriorSensitivity
+            See :func:`ketpredict.prior_sensitivity.prior_sensitivity`.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.prior_sensitivity import prior_sensitivity
+
+        return prior_sensitivity(self.fit_)
+
     def report(
         self, path: str | Path, *, prob: float = 0.9, validation: LeftOut | None = None
     ) -> Path:
@@ -232,13 +261,16 @@ class FittedResponse:
     def posterior_(self) -> Any:
         """The fit as an ArviZ DataTree with named dimensions.
 
-        The group ``posterior`` holds every variable that ``model_`` samples, so that PyMC's
-        functions take both: ``pm.sample_posterior_predictive(clf.posterior_, model=clf.model_)``.
+        ``posterior`` holds every variable that ``model_`` samples, so that PyMC's functions take
+        both: ``pm.sample_posterior_predictive(clf.posterior_, model=clf.model_)``.
+        ``log_likelihood`` is that of the responders and ``log_prior`` that of the priors by blocks,
+        so that ArviZ's ``loo``, ``compare`` and ``psense_summary`` work; see
+        :func:`ketpredict.arviz_groups.arviz_tree`.
         """
         check_is_fitted(self, "fit_")
-        from ketpredict.sampled_variables import with_sampled_variables
+        from ketpredict.arviz_groups import arviz_tree
 
-        return with_sampled_variables(self.fit_).to_datatree()
+        return arviz_tree(self.fit_)
 
     @property
     def model_(self) -> Any:

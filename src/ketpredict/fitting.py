@@ -29,6 +29,7 @@ from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
 from ketpredict.parameter_dims import coordinates, parameter_dims
 from ketpredict.parts import left_out_messages
+from ketpredict.pointwise import MOST_VALUES as _MOST_POINTWISE_VALUES
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
@@ -40,7 +41,6 @@ from ketpredict.unit_outcome import unit_probability
 from ketpredict.untold import draw_untold
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
-_MOST_POINTWISE_VALUES = 20_000_000
 _PRIOR_DRAWS = 4000
 _MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k", "effective_draws")
 _COMPILED_NUTS = ("nuts", "nutpie")

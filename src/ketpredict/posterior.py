@@ -39,7 +39,16 @@ from ketpredict.tables import write_atomically
 from ketpredict.without_patients import without_patients
 
 FORMAT = 4
-__all__ = ["FORMAT", "_TRAILER_LENGTH", "Posterior", "_trailer", "load_posterior"]
+__all__ = [
+    "EFFECTS_GROUP",
+    "FORMAT",
+    "_TRAILER_LENGTH",
+    "Posterior",
+    "_trailer",
+    "load_posterior",
+]
+EFFECTS_GROUP = "log_likelihood_effects"
+"""Group of a DataTree with the log likelihood of published effects, which are not the outcomes."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -141,16 +150,33 @@ class Posterior(ShortForm):
             single_level(self.left_out),
         )
 
+    @functools.cached_property
+    def worked_out(self) -> dict[str, np.ndarray]:
+        """Arrays that other modules worked out from the draws, by name; no part of the file."""
+        return {}
+
     def to_datatree(self) -> Any:
         """Return an ArviZ DataTree with the groups and their labelled dimensions.
 
         As they are kept. PyMC needs more: give it ``posterior_`` of the estimator
         (:func:`ketpredict.sampled_variables.with_sampled_variables`).
+        ``log_likelihood`` is that of the responders alone, where the fit keeps it; published
+        effects stand in ``log_likelihood_effects``, so that nobody takes them for the outcomes.
         """
+        groups = dict(self.groups)
+        pointwise = dict(groups.pop("log_likelihood", {}))
+        effects = pointwise.pop("effects", None)
+        if pointwise:
+            groups["log_likelihood"] = pointwise
+        if effects is not None:
+            groups[EFFECTS_GROUP] = {"effects": effects}
+        return self._tree(groups)
+
+    def _tree(self, groups: Mapping[str, Mapping[str, np.ndarray]]) -> Any:
         import xarray as xr
 
         tree = {}
-        for group, variables in self.groups.items():
+        for group, variables in groups.items():
             arrays = {}
             for name, values in variables.items():
                 own = self.dims.get(name, ())
@@ -223,7 +249,7 @@ class Posterior(ShortForm):
         if not patients:
             return self.without_patients().save(path)
         path = Path(path)
-        tree = self.to_datatree()
+        tree = self._tree(self.groups)
         tree.attrs["ketpredict_format"] = FORMAT
         tree[_METADATA] = _metadata_group(self.metadata())
         encoding = {

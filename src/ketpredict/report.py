@@ -27,6 +27,7 @@ from ketpredict.marginal_effects import effects_table, evidence_values, partial_
 from ketpredict.plots import forest_plot
 from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
+from ketpredict.prior_sensitivity import prior_sensitivity
 from ketpredict.report_checklist import answers
 from ketpredict.report_checks import (
     check_alt,
@@ -69,6 +70,7 @@ from ketpredict.report_results import (
     probability_table,
     slope_words_table,
 )
+from ketpredict.report_sensitivity import leaning_table, sensitivity_table
 from ketpredict.report_summary import summary_lines
 from ketpredict.report_validation import (
     calibration_alt,
@@ -168,6 +170,7 @@ def report_page(
         content |= _check_pictures(posterior, content["check"], prob)
         say("Prior and posterior ...")
         content |= _parameters(posterior, prob)
+        content |= _prior_sensitivity(posterior)
         say("Probabilities and effects ...")
         content |= _probabilities(posterior, prob)
         content |= _effects(posterior, prob)
@@ -286,6 +289,16 @@ def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
     table = parameter_table(posterior, frame, prob)
     figure = parameter_figure(frame, prob)
     return {"parameters": _exhibit(figure, "prior_and_posterior", alt, table)}
+
+
+def _prior_sensitivity(posterior: Posterior) -> dict[str, Any]:
+    found = prior_sensitivity(posterior)
+    return {
+        "sensitivity_headline": found.headline(),
+        "sensitivity_lines": found.lines(),
+        "sensitivity": sensitivity_table(found),
+        "leaning": leaning_table(found),
+    }
 
 
 def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:

@@ -93,8 +93,7 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         ``extrapolated`` and ``reason``.
     """
     labels = _labels(posterior)
-    table = pd.DataFrame(_settings(posterior, labels))
-    rows = _encode(posterior, table)
+    table, rows = answered_rows(posterior)
     for row, _, reason in settings_beyond(posterior, rows):
         known = table.loc[row, "reason"]
         table.loc[row, "reason"] = f"{known}; {reason}" if known else reason
@@ -106,6 +105,19 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     table = pd.concat([table, pd.DataFrame(basis)], axis=1)
     table["prior_share"] = probability_prior_share(posterior, rows)
     return table
+
+
+def answered_rows(posterior: Posterior) -> tuple[pd.DataFrame, Rows]:
+    """Return what the rows of :func:`population_table` ask, and the rows themselves.
+
+    Returns
+    -------
+    table : DataFrame
+        The columns from ``population`` to ``course``, ``extrapolated`` and ``reason``.
+    rows : Rows
+    """
+    table = pd.DataFrame(_settings(posterior, _labels(posterior)))
+    return table, _encode(posterior, table)
 
 
 def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:

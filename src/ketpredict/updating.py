@@ -340,7 +340,7 @@ def _facts(
             *diagnostics["problems"],
             f"the counts of {trial} moved the fit far: their weights are worth {effective:.0f} of "
             f"{posterior.n_draws} draws (smallest effective sample size {enough:.0f}, limit "
-            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit again with these "
-            "counts among the evidence",
+            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit again "
+            "with these counts among the evidence",
         ]
     return facts

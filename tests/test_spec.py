@@ -318,15 +318,15 @@ def test_priors_in_tables_and_in_words(prior, table_form, text):
 def test_numbers_that_a_parameter_cannot_have(prior, entry):
     table = load_spec("published").as_table()
     table["priors"][prior] = entry
-    with pytest.raises(SpecificationError, match=f"prior {prior} is"):
+    with pytest.raises(SpecificationError, match=f"prior {prior}( is|:)"):
         parse_spec(table)
 
 
 def test_replaced_priors_are_checked_too():
-    with pytest.raises(SpecificationError, match="prior intercept is"):
+    with pytest.raises(SpecificationError, match="prior intercept"):
         load_spec("published").with_priors(intercept=Prior("half_normal", (1.0,)))
     with pytest.raises(
-        SpecificationError, match=r"trial_scale is 0\.5; expected ketpredict\.Prior"
+        SpecificationError, match=r"trial_scale is 0\.5; expected ketpredict"
     ):
         load_spec("published").with_priors(trial_scale=0.5)
 

@@ -17,6 +17,7 @@ FEW = {
     "evidence": None,
 }  # fmt: skip
 pytestmark = [
+    pytest.mark.draws,
     pytest.mark.xdist_group("categories"),  # its fit is made once
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::ketpredict.errors.EvidenceWarning"),

@@ -27,6 +27,7 @@ from sklearn.preprocessing import FunctionTransformer
 import ketpredict as kp
 
 pytestmark = [
+    pytest.mark.draws,
     pytest.mark.xdist_group("compositions"),  # its fit is made once
     # Few draws do not converge, and held-out trials lie beyond the evidence: both are said.
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),

@@ -26,7 +26,10 @@ from ketpredict.unseen_arms import unseen_arm_log_likelihood
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
 from ketpredict.validation_tables import trial_table
 
-pytestmark = pytest.mark.xdist_group("leave_out")  # its refits are made once
+pytestmark = [
+    pytest.mark.draws,
+    pytest.mark.xdist_group("leave_out"),  # its refits are made once
+]
 SETTINGS = SamplerSettings(draws=300, tune=300, chains=2, cores=1, target_accept=0.9, seed=3)
 
 

@@ -148,6 +148,7 @@ def departments():
     return people.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
+@pytest.mark.draws
 def test_departments_with_sex_missing_against_logistic_regression(departments):
     """Admission by department and sex, sex unknown for a third of the applicants.
 

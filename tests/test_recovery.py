@@ -98,6 +98,7 @@ def across(slope, mean, predictors):
     return (slope * np.where(binary, ndtr(mean) - centre, mean)).sum(axis=-1)
 
 
+@pytest.mark.draws
 def test_parameters_come_back():
     """Five trials of patients with holes, three published; three did not measure one predictor."""
     simulation = kp.simulate(
@@ -126,6 +127,7 @@ def test_parameters_come_back():
     assert parameters["binary_log_odds_ratio"].mean() > 0.5
 
 
+@pytest.mark.draws
 def test_missing_cells_are_not_what_their_mean_is():
     """Two correlated predictors, one of which matters and is missing in half of the patients.
 
@@ -168,6 +170,7 @@ def test_missing_cells_are_not_what_their_mean_is():
     assert distance(filled) > 4
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 def test_intervals_cover_over_many_simulated_data_sets():
     """Coverage within exact binomial bounds, at 1 % over all quantities; no fit is dropped."""

@@ -238,6 +238,7 @@ def test_every_outcome_stands_in_the_table_of_trials(odd_page, odd):
     assert list(shown["Share"]) == [percent(value) for value in share]
 
 
+@pytest.mark.draws
 def test_missing_predictors_are_counted_as_in_the_callers_table():
     names = ("bmi", "family_history_aud", "bdnf")
     data = kp.simulate(

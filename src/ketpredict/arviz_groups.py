@@ -24,6 +24,7 @@ from ketpredict.pointwise import (
     unit_count,
 )
 from ketpredict.posterior import EFFECTS_GROUP, Posterior
+from ketpredict.sampled_variables import with_sampled_variables
 
 _TOLD = (
     "One value for each unit: a published arm, or patients with equal rows. To leave out one "
@@ -49,7 +50,7 @@ def arviz_tree(posterior: Posterior) -> xr.DataTree:
         The units are too many to hold a value for each in each draw; ``log_likelihood`` is left
         out then, and the message names what does without.
     """
-    tree = posterior.to_datatree()
+    tree = with_sampled_variables(posterior).to_datatree()
     units = unit_count(posterior)
     if units and fits_in_memory(posterior):
         if "log_likelihood" not in tree:

@@ -177,7 +177,7 @@ def population_contrasts(
 
 def _in_new_populations(posterior: Posterior, rng: np.random.Generator) -> Posterior:
     """Return the fit with deviations of populations' slopes from the prior of their scale."""
-    parts = posterior.spec.slope_parts()
+    parts = posterior.slope_parts
     if "population" not in parts or not posterior.predictors:
         return posterior
     own = posterior.groups["posterior"]

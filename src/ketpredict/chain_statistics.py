@@ -22,7 +22,8 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
 
-_FEWEST_DRAWS = 4
+FEWEST_DRAWS = 4
+"""Draws of a chain, below which nothing can be said."""
 # Quantities in one block: their draws stay in a core's cache, and blocks are shared among threads.
 _BLOCK = 12
 
@@ -52,7 +53,7 @@ def chain_statistics(values: np.ndarray, tails: tuple[float, float]) -> ChainSta
         Probabilities of the quantiles that the tail ESS is of.
     """
     chains, draws, count = values.shape
-    if draws < _FEWEST_DRAWS or count == 0:
+    if draws < FEWEST_DRAWS or count == 0:
         return ChainStatistics(*np.full((3, count), np.nan))
     by_quantity = np.moveaxis(values, -1, 0)
     blocks = [by_quantity[start : start + _BLOCK] for start in range(0, count, _BLOCK)]

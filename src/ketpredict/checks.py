@@ -19,7 +19,13 @@ import pandas as pd
 
 from ketpredict.calibration import Calibration, calibration
 from ketpredict.data_checks import duplicated_patients, separation
-from ketpredict.diagnostics import APPROXIMATIONS, BFMI_LIMIT, ESS_LIMIT, RHAT_LIMIT
+from ketpredict.diagnostics import (
+    APPROXIMATIONS,
+    BFMI_LIMIT,
+    ESS_LIMIT,
+    NOTHING_KNOWN,
+    RHAT_LIMIT,
+)
 from ketpredict.discrepancies import (
     family_of_statistics,
     family_p_value,
@@ -27,7 +33,7 @@ from ketpredict.discrepancies import (
     statistic_draws,
     statistics_table,
 )
-from ketpredict.gates import FAMILY_WISE, Gate, as_often
+from ketpredict.gates import FAMILY_WISE, Gate, as_often, bonferroni
 from ketpredict.group_gates import (
     association_gate,
     missingness_gate,
@@ -174,17 +180,17 @@ def held_out_gate(units: pd.DataFrame) -> Gate:
     Parameters
     ----------
     units : DataFrame
-        ``units`` of :func:`ketpredict.leave_out.leave_one_trial_out`: ``trial``, ``arm``,
-        ``responders``, ``n`` and ``pit`` (mid; NaN for patients).
+        ``units`` of :func:`ketpredict.leave_out.leave_one_trial_out`: ``kind``, ``trial``,
+        ``arm``, ``responders``, ``n`` and ``pit`` (mid; NaN for patients).
     """
     name = "published arms, their trials left out"
-    arms = units[units["pit"].notna()]
+    arms = units[units["kind"] == "arm"]
     if arms.empty:
         return Gate(name, True, "There is no published arm.")
     pit = arms["pit"].to_numpy(float)
     tail = 2.0 * np.minimum(pit, 1.0 - pit)
     row = arms.iloc[int(tail.argmin())]
-    p_value = min(1.0, len(arms) * float(tail.min()))
+    p_value = bonferroni(float(tail.min()), len(arms))
     detail = (
         f"The most surprising of {len(arms)} is {trial_words(row['trial'])}, "
         f"{arm_words(row['arm']).lower()} ({row['responders']:.0f} of {row['n']:.0f}), "
@@ -207,14 +213,17 @@ def convergence_table(posterior: Posterior) -> pd.DataFrame:
     columns = ["measure", "worst", "limit", "holds"]
     if found.get("method") in APPROXIMATIONS:
         k = np.inf if found["pareto_k"] is None else found["pareto_k"]
-        worth = found["effective_draws"]
+        worth = 0.0 if found["effective_draws"] is None else found["effective_draws"]
         rows = [
             ("Pareto k", k, f"at most {PARETO_LIMIT}", k <= PARETO_LIMIT),
             ("effective draws", worth, f"at least {ESS_LIMIT:g}", worth >= ESS_LIMIT),
         ]
         return pd.DataFrame(rows, columns=columns)
-    # Chains that stand still have no R-hat and no effective draw; some samplers have no energy.
-    absent = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0, "bfmi": np.inf}
+    # Chains that stand still have no R-hat and no effective draw. Some samplers have no energy,
+    # which is no fault; but too few draws have no number at all (kept as None, with a problem).
+    few = any(problem.startswith(NOTHING_KNOWN) for problem in found["problems"])
+    no_energy = np.nan if few else np.inf
+    absent = {"rhat": np.inf, "ess_bulk": 0.0, "ess_tail": 0.0, "bfmi": no_energy}
     worst = {
         name: otherwise if found[name] is None else found[name]
         for name, otherwise in absent.items()
@@ -364,7 +373,7 @@ def _predictors_gate(table: pd.DataFrame, p_value: float) -> Gate:
 def _duplicates_gate(table: pd.DataFrame) -> Gate:
     """Return whether no trial has more equal patients than chance makes, by Bonferroni."""
     row = table.iloc[int(table["p_value"].to_numpy().argmin())]
-    p_value = min(1.0, len(table) * float(row["p_value"]))
+    p_value = bonferroni(float(row["p_value"]), len(table))
     detail = f"{table['pairs'].sum()} pairs of patients are the same in every predictor they tell"
     if row["pairs"]:
         detail += (
@@ -376,7 +385,7 @@ def _duplicates_gate(table: pd.DataFrame) -> Gate:
 
 def _separation_gate(table: pd.DataFrame) -> Gate:
     """Return whether no predictor splits responders from others perfectly, but by chance."""
-    found = table[table["separated"] & (len(table) * table["chance"] < FAMILY_WISE)]
+    found = table[table["separated"] & ~(len(table) * table["chance"] >= FAMILY_WISE)]
     if found.empty:
         detail = "No predictor splits responders from others perfectly, where chance would not."
         return Gate("no separation", True, detail)

@@ -109,8 +109,19 @@ def fit(
     target_accept: Annotated[float, typer.Option(help="Acceptance rate, below 1.")] = 0.95,
     inference: Annotated[str, typer.Option(help="nuts, laplace, pathfinder, pymc ...")] = "nuts",
     strict: Strict = False,
+    without_patients: Annotated[
+        bool,
+        typer.Option(
+            "--without-patients",
+            help="Leave every patient's row out of the file, to hand it on: it predicts the same, "
+            "and cannot be checked, validated or updated.",
+        ),
+    ] = False,
 ) -> None:
-    """Fit the model to patients and published evidence, and save the fit."""
+    """Fit the model to patients and published evidence, and save the fit.
+
+    The file holds every patient's predictors and outcome, unless --without-patients is given.
+    """
     check_file(output, (".nc",))
     if evidence not in ("published", "none"):
         raise DataError(f"--evidence is '{evidence}'; expected 'published' or 'none'.")
@@ -137,7 +148,7 @@ def fit(
     )
     say_wait()
     classifier.fit(table)
-    classifier.save(output)
+    classifier.save(output, patients=not without_patients)
     from ketpredict.wording import RESEARCH_ONLY, verdict_words
 
     out = console()

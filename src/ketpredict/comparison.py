@@ -255,7 +255,7 @@ def _as_elpd(
         n_samples=n_draws,
         n_data_points=len(elpd),
         scale="log",
-        warning=bool((table["pareto_k"] > good_k).any()),
+        warning=bool(not (table["pareto_k"] <= good_k).all()),
         good_k=good_k,
         elpd_i=xr.DataArray(elpd, coords, "event"),
         pareto_k=xr.DataArray(table["pareto_k"].to_numpy(), coords, "event"),

@@ -227,8 +227,8 @@ class _Counts:
     ) -> None:
         self.components = draws.components
         self.arms, self.levels, self.mixtures = arms, levels, mixtures
-        parameters = draws.parameters
-        self.scale = np.stack([parameters["trial_scale"], parameters["treatment_scale"]], axis=1)
+        scales = [draws.unseen_scale(part) for part in ("trial_intercept", "trial_treatment")]
+        self.scale = np.stack(scales, axis=1)
 
     def _toward(self, arm: Units) -> np.ndarray:
         """Return how far both standardised effects move an arm, (draw, 1, effect)."""

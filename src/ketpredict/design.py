@@ -24,6 +24,7 @@ from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
+from ketpredict.parts import find_left_out, slope_parts, wanted
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
 from ketpredict.prior_families import Prior
@@ -130,6 +131,8 @@ class Design(ShortForm):
         Of the effects, and of the cohorts and predictors that they are grouped by.
     effect_fates : tuple of dict
         Whether, how or why not each row of the associations enters.
+    left_out : mapping of str to str
+        Parts that the data cannot tell apart, with why (:mod:`ketpredict.parts`).
     """
 
     spec: ModelSpec
@@ -156,6 +159,7 @@ class Design(ShortForm):
     effect_labels: tuple[str, ...]
     effect_groups: tuple[str, ...]
     effect_fates: tuple[dict[str, Any], ...]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
@@ -171,6 +175,15 @@ class Design(ShortForm):
     def binary_idx(self) -> np.ndarray:
         """Positions of the binary predictors."""
         return _positions(self.predictors, "binary")
+
+    def has(self, part: str) -> bool:
+        """Return whether the model has a part (:data:`ketpredict.parts.PARTS`)."""
+        return wanted(self.spec, part) and part not in self.left_out
+
+    @property
+    def slope_parts(self) -> tuple[str, ...]:
+        """Parts of a slope that the model has, in the order of ``slope_share``."""
+        return slope_parts(self.spec, self.left_out)
 
     @property
     def across_idx(self) -> np.ndarray:
@@ -189,6 +202,11 @@ class Design(ShortForm):
         off = self.spec.priors["across_scale"] == Prior("fixed", (0.0,))
         wanted = self.spec.pooling.across_trial_slope and not off
         return bool(wanted and len(self.across_idx))
+
+    @property
+    def other_arms(self) -> range:
+        """Places of the arms that are compared with the reference, which is the first arm."""
+        return range(1, len(self.arms))
 
     def labels(self) -> pd.DataFrame:
         """Return one labelled row per unit, for tables, checks and pictures."""
@@ -297,6 +315,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         effect_labels=effect_labels,
         effect_groups=effect_groups,
         effect_fates=tuple(fates),
+        left_out=find_left_out(spec, units, len(labels["trial"]), effects.group_unseen),
     )
 
 

@@ -21,10 +21,13 @@ APPROXIMATIONS = ("laplace", "pathfinder")
 """Values of ``inference`` that draw from a normal approximation: no chains, so no R-hat."""
 CONVERGENCE = "convergence"
 """Under this name a fit keeps that its verdict was told."""
+NOTHING_KNOWN = ("too few draws", "E-BFMI cannot", "draws that are not finite")
+"""How problems begin that leave the fraction of missing information without a number."""
 _ROUGH = "the approximation is not the posterior"
 REMEDY = "More draws and tuning, or a target_accept nearer 1, may help."
 ROUGH_REMEDY = "for numbers to report fit with inference='nuts'."
 _TAILS = (0.05, 0.95)
+_NO_ENERGY = float("inf")
 _REPEATED = ("trial_mean_reported", "predictor_cholesky")
 
 
@@ -36,6 +39,8 @@ class Diagnostics:
     ----------
     rhat, ess_bulk, ess_tail, bfmi : float, optional
         The worst over all parameters (or chains); None for an approximation, which has no chains.
+        NaN where there are too few draws to say, which is a problem, too. `bfmi` is infinite where
+        the sampler has no energy.
     divergences : int, optional
     problems : tuple of str
         One sentence for each broken rule, naming the parameters; empty when all hold.
@@ -115,20 +120,30 @@ def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:
     Split rank-normalised R-hat and bulk and tail effective sample sizes (Vehtari et al. 2021,
     Bayesian Anal 16:667), divergences, and the energy fraction of missing information.
     Quantities that never vary (fixed by the model) are left out, and those that only repeat others
-    in another form.
+    in another form. Where a number cannot be had, from too few draws or from draws that are not
+    finite, that is a problem like a number beyond its limit.
     """
     if method in APPROXIMATIONS:
         return _judged_by_weights(tree, method)
     # Imported here: a prediction repeats the verdict, and must not wait for the means to find it.
-    from ketpredict.chain_statistics import chain_statistics
+    from ketpredict.chain_statistics import FEWEST_DRAWS, chain_statistics
 
     posterior = tree["posterior"].to_dataset()
     kept = [name for name in posterior.data_vars if name not in _REPEATED]
     stats = tree["sample_stats"].to_dataset()
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
-    varying = _varying(posterior[kept])
-    if varying is None:
+    draws = int(posterior.sizes["draw"])
+    words, varying = "", _varying(posterior[kept])
+    if broken := [str(name) for name in kept if not np.isfinite(posterior[name].to_numpy()).all()]:
+        words = f"draws that are not finite numbers: {_some(broken)}"
+    elif draws < FEWEST_DRAWS:
+        words = (
+            f"too few draws to judge, {draws} a chain: R-hat and effective sample sizes take "
+            f"{FEWEST_DRAWS} or more"
+        )
+    elif varying is None:
         words = f"every draw is the same ({divergences} divergent transitions)"
+    if words or varying is None:
         return Diagnostics(None, None, None, None, divergences, (words,), method)
     names, values = varying
     statistics = chain_statistics(values, _TAILS)
@@ -136,22 +151,15 @@ def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:
         key: dict(zip(names, getattr(statistics, key).tolist(), strict=True))
         for key in ("rhat", "ess_bulk", "ess_tail")
     }
-    problems = [
-        *_beyond(flat["rhat"], f"R-hat above {RHAT_LIMIT}", RHAT_LIMIT, above=True),
-        *_beyond(flat["ess_bulk"], f"bulk ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
-        *_beyond(flat["ess_tail"], f"tail ESS below {ESS_LIMIT:g}", ESS_LIMIT, above=False),
-    ]
-    if values.shape[0] < 2:
-        problems.append("one chain alone has no R-hat")
+    bfmi = _bfmi(stats)
+    problems = _problems_of(flat, bfmi, values.shape[0])
     if divergences:
         problems.append(f"{divergences} divergent transitions")
-    bfmi = _bfmi(stats)
-    if bfmi < BFMI_LIMIT:
-        problems.append(f"E-BFMI {bfmi:.2f}, below {BFMI_LIMIT}")
     return Diagnostics(
-        rhat=float(max(flat["rhat"].values())),
-        ess_bulk=float(min(flat["ess_bulk"].values())),
-        ess_tail=float(min(flat["ess_tail"].values())),
+        # NumPy's extremes are NaN where any value is; Python's hang on the order.
+        rhat=float(np.max(statistics.rhat)),
+        ess_bulk=float(np.min(statistics.ess_bulk)),
+        ess_tail=float(np.min(statistics.ess_tail)),
         bfmi=bfmi,
         divergences=divergences,
         problems=tuple(problems),
@@ -166,9 +174,9 @@ def _judged_by_weights(tree: xr.DataTree, method: str) -> Diagnostics:
     problems = []
     if not np.isfinite(k):
         problems.append(f"{_ROUGH} ({method}), and how far it is away cannot be estimated")
-    elif k > PARETO_LIMIT:
+    elif not k <= PARETO_LIMIT:
         problems.append(f"{_ROUGH} ({method}): Pareto k {k:.2f}, above {PARETO_LIMIT}")
-    elif effective < ESS_LIMIT:
+    elif not effective >= ESS_LIMIT:
         problems.append(
             f"{_ROUGH} ({method}): its draws are worth {effective:.0f}, below {ESS_LIMIT:g}"
         )
@@ -185,15 +193,35 @@ def _judged_by_weights(tree: xr.DataTree, method: str) -> Diagnostics:
     )
 
 
-def _beyond(values: dict[str, float], words: str, limit: float, *, above: bool) -> list[str]:
-    """Return one sentence naming the worst parameters beyond a limit, or nothing."""
-    bad = [name for name, v in values.items() if (v > limit if above else v < limit)]
-    if not bad:
-        return []
+def _problems_of(found: dict[str, dict[str, float]], bfmi: float, chains: int) -> list[str]:
+    """Return what is wrong with the statistics of chains, by name of statistic and parameter."""
+    problems = _beyond(found["rhat"], "R-hat", RHAT_LIMIT, above=True) if chains > 1 else []
+    for name, words in (("ess_bulk", "bulk ESS"), ("ess_tail", "tail ESS")):
+        problems += _beyond(found[name], words, ESS_LIMIT, above=False)
+    if chains < 2:
+        problems.append("one chain alone has no R-hat")
+    if np.isnan(bfmi):
+        problems.append("E-BFMI cannot be computed: the energy of a chain does not vary")
+    elif not bfmi >= BFMI_LIMIT:
+        problems.append(f"E-BFMI {bfmi:.2f}, below {BFMI_LIMIT}")
+    return problems
+
+
+def _beyond(values: dict[str, float], name: str, limit: float, *, above: bool) -> list[str]:
+    """Return sentences naming the worst parameters beyond a limit, and those without a value."""
+    bad = [key for key, v in values.items() if (v > limit if above else v < limit)]
     worst = sorted(bad, key=values.__getitem__, reverse=above)
-    named = ", ".join(f"{name} ({values[name]:.4g})" for name in worst[:5])
-    more = f" and {len(worst) - 5} more" if len(worst) > 5 else ""
-    return [f"{words}: {named}{more}"]
+    side = "above" if above else "below"
+    told = _some([f"{key} ({values[key]:.4g})" for key in worst])
+    unknown = [key for key, v in values.items() if np.isnan(v)]
+    sentences = [f"{name} {side} {limit:g}: {told}"] if bad else []
+    return sentences + ([f"{name} cannot be computed: {_some(unknown)}"] if unknown else [])
+
+
+def _some(names: list[str]) -> str:
+    """Return the first five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray] | None:
@@ -218,8 +246,14 @@ def _varying(posterior: xr.Dataset) -> tuple[list[str], np.ndarray] | None:
 
 
 def _bfmi(stats: xr.Dataset) -> float:
-    """Return the smallest E-BFMI of the chains, or infinity where the sampler has no energy."""
+    """Return the smallest E-BFMI of the chains, or infinity where the sampler has no energy.
+
+    NaN where it cannot be had: one draw a chain, or an energy that does not vary.
+    """
     if "energy" not in stats:
-        return float("inf")
+        return _NO_ENERGY
     energy = stats["energy"].transpose("chain", "draw").to_numpy()
-    return float((np.mean(np.diff(energy, axis=1) ** 2, axis=1) / energy.var(axis=1)).min())
+    moved, spread = (np.diff(energy, axis=1) ** 2).sum(axis=1), energy.shape[1] * energy.var(axis=1)
+    each = np.divide(moved, spread, out=np.full(len(energy), np.nan), where=spread > 0)
+    # The mean of the steps, of which there is one fewer than draws.
+    return float(each.min() * energy.shape[1] / max(energy.shape[1] - 1, 1))

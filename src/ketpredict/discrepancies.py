@@ -26,7 +26,8 @@ def mid_p_value(replicated: np.ndarray, observed: float) -> float:
     """Return the two-sided mid-p of an observed count among replicated ones.
 
     Twice the smaller tail, draws equal to the observed count counted half in either tail, and 1
-    at most. An observed count in the middle of its replicates gives 1.
+    at most; NaN where one of them is no number. An observed count in the middle of its replicates
+    gives 1.
 
     Examples
     --------
@@ -35,6 +36,8 @@ def mid_p_value(replicated: np.ndarray, observed: float) -> float:
     0.25
     """
     replicated = np.asarray(replicated)
+    if np.isnan(observed) or np.isnan(replicated).any():
+        return float("nan")
     equal = 0.5 * float((replicated == observed).mean())
     below = float((replicated < observed).mean()) + equal
     above = float((replicated > observed).mean()) + equal
@@ -65,8 +68,11 @@ def family_of_scores(scores: np.ndarray) -> tuple[float, int]:
     Returns
     -------
     p_value : float
+        NaN where a score is not a finite number: nothing is known then, and no gate passes.
     worst : int
     """
+    if (broken := ~np.isfinite(scores).all(axis=0)).any():
+        return float("nan"), int(broken.argmax())
     spread = scores.std(axis=0)
     distance = np.abs(scores - scores.mean(axis=0))
     distance = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 1e-12)
@@ -207,11 +213,14 @@ def family_of_statistics(draws: pd.DataFrame, *, upper_only: bool = False) -> tu
 
     Each value is ranked among all, observed and replicated; the smaller of its two tails, ties
     halved, is its surprise, whatever the shape of the statistic's distribution. With `upper_only`
-    large values alone are a surprise.
+    large values alone are a surprise. A statistic that is NaN throughout is one that the data do
+    not have; where only some values are not finite, the p-value is NaN.
     """
-    values = draws.loc[:, np.isfinite(draws.to_numpy(float)).all(axis=0)]
+    values = draws.loc[:, draws.notna().any(axis=0)]
     if values.empty:
         return 1.0, ""
+    if (broken := ~np.isfinite(values.to_numpy(float)).all(axis=0)).any():
+        return float("nan"), str(values.columns[int(broken.argmax())])
     rank = (values.rank().to_numpy(float) - 0.5) / len(values)
     tail = 1.0 - rank if upper_only else np.minimum(rank, 1.0 - rank)
     smallest = tail.min(axis=1)

@@ -37,7 +37,7 @@ def group_spread(design: Design, effect_scale: np.ndarray, slope_scale: np.ndarr
     -------
     ndarray of shape (..., group)
     """
-    effects, parts = design.effects, design.spec.slope_parts()
+    effects, parts = design.effects, design.slope_parts
     owner = effects.group_predictor
     own = effect_scale[..., np.searchsorted(effects.scale_predictor, owner)]
     variance = (own * slope_unit(design)[owner]) ** 2

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ketpredict.errors import ExtrapolationWarning
+from ketpredict.parts import ONE_POPULATION, ONE_TRIAL, ONLY_CONTROL
 from ketpredict.patients import groups_of
 from ketpredict.posterior import Posterior
 from ketpredict.rows import Rows
@@ -38,6 +39,17 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
             index = posterior.coords["population"].index(entry["population"])
             for row in np.flatnonzero((rows.population_idx == index) & ~direct):
                 notes[row].append(f"{entry['population']}: {entry['reason']}")
+    for where, note in _from_the_prior(posterior, rows):
+        for row in np.flatnonzero(where):
+            notes[row].append(note)
+    _note_values(posterior, rows, notes)
+    for place, arm, reason in settings_beyond(posterior, rows):
+        notes[place].append(f"{arm}: {reason}")
+    return ["; ".join(parts) for parts in notes]
+
+
+def _note_values(posterior: Posterior, rows: Rows, notes: list[list[str]]) -> None:
+    """Add to the notes where values of predictors lie beyond the evidence."""
     for k, predictor in enumerate(posterior.predictors):
         limits = posterior.facts["ranges"][predictor.name]
         known = np.flatnonzero(~np.isnan(rows.value[:, k]))
@@ -53,9 +65,26 @@ def extrapolation_notes(posterior: Posterior, rows: Rows) -> list[str]:
                     f"{predictor.name} {value:.4g} is outside the evidence "
                     f"({limits['low']:.4g} to {limits['high']:.4g})"
                 )
-    for place, where, reason in settings_beyond(posterior, rows):
-        notes[place].append(f"{where}: {reason}")
-    return ["; ".join(parts) for parts in notes]
+
+
+def _from_the_prior(posterior: Posterior, rows: Rows) -> Iterator[tuple[np.ndarray, str]]:
+    """Yield rows for which a part that the model leaves out comes from its prior, and a note."""
+    reasons = set(posterior.left_out.values())
+    words = "; how far the two differ is known from the prior alone"
+    if ONE_POPULATION in reasons:
+        known = posterior.coords["population"][0]
+        yield (
+            rows.new_population,
+            f"another population than the only one of the fit, {known}{words}",
+        )
+    if ONE_TRIAL in reasons:
+        known = posterior.coords["trial"][0]
+        yield rows.new_trial, f"another trial than the only one of the fit, {known}{words}"
+    if ONLY_CONTROL in reasons:
+        yield (
+            rows.active > 0,
+            "the data have no active arm; what sets it apart is known from the prior alone",
+        )
 
 
 def settings_beyond(posterior: Posterior, rows: Rows) -> Iterator[tuple[int, str, str]]:

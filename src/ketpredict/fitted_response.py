@@ -261,6 +261,8 @@ class FittedResponse:
     def posterior_(self) -> Any:
         """The fit as an ArviZ DataTree with named dimensions.
 
+        ``posterior`` holds every variable that ``model_`` samples, so that PyMC's functions take
+        both: ``pm.sample_posterior_predictive(clf.posterior_, model=clf.model_)``.
         ``log_likelihood`` is that of the responders and ``log_prior`` that of the priors by blocks,
         so that ArviZ's ``loo``, ``compare`` and ``psense_summary`` work; see
         :func:`ketpredict.arviz_groups.arviz_tree`.
@@ -279,10 +281,30 @@ class FittedResponse:
 
         return build(design_of(self.fit_))
 
-    def save(self, path: str | Path) -> Path:
-        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`."""
+    def save(self, path: str | Path, *, patients: bool = True) -> Path:
+        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`.
+
+        Parameters
+        ----------
+        path : str or Path
+        patients : bool
+            The file holds every patient's predictors and outcome unless this is False. Without
+            them it predicts to the last bit the same, with intervals, explanation and effects, and
+            refuses what needs patients: `check`, `validate`, `update`, `report`, `literature`. For
+            a file that is there already: ``kp.load("full.nc").save("share.nc", patients=False)``.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        SavedFitError
+            ``patients=False``, and a predictor's own scale would tell the values of fewer than
+            five patients.
+        """
         check_is_fitted(self, "fit_")
-        return self.fit_.save(path)
+        return self.fit_.save(path, patients=patients)
 
     def encode(self, X: Any) -> Rows:
         """Return rows ready for :mod:`ketpredict.predict`, checked.

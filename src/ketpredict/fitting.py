@@ -27,7 +27,8 @@ from ketpredict.effect_density import effect_log_likelihood
 from ketpredict.errors import KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
-from ketpredict.parameter_dims import coordinates
+from ketpredict.parameter_dims import coordinates, parameter_dims
+from ketpredict.parts import left_out_messages
 from ketpredict.pointwise import MOST_VALUES as _MOST_POINTWISE_VALUES
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
@@ -37,10 +38,11 @@ from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 from ketpredict.unit_outcome import unit_probability
+from ketpredict.untold import draw_untold
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _PRIOR_DRAWS = 4000
-_MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k")
+_MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k", "effective_draws")
 _COMPILED_NUTS = ("nuts", "nutpie")
 _SAMPLE_STATS = (
     "diverging", "energy", "depth", "n_steps", "tree_depth", "step_size", "log_weight",
@@ -99,6 +101,7 @@ def fit(
     tree = _draw(design, settings)
     diagnostics = diagnose(tree, _method(settings))
     report_convergence(diagnostics.problems, strict=strict)
+    tree = _with_untold(design, settings, tree)
     posterior = _collect(design, evidence, settings, tree, diagnostics)
     posterior.announced.add(CONVERGENCE)
     return posterior
@@ -120,7 +123,33 @@ def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
 def draw_diagnosed(design: Design, settings: SamplerSettings) -> tuple[xr.DataTree, Diagnostics]:
     """Return draws of a design and the verdict on them, without a warning."""
     tree = _draw(design, settings)
-    return tree, diagnose(tree, _method(settings))
+    diagnostics = diagnose(tree, _method(settings))
+    return _with_untold(design, settings, tree), diagnostics
+
+
+def _with_untold(design: Design, settings: SamplerSettings, tree: xr.DataTree) -> xr.DataTree:
+    """Return the draws with what the model leaves out, from its prior; after the verdict on them.
+
+    The same for every inference: it is no part of what was sampled.
+    """
+    if not design.left_out:
+        return tree
+    dims = parameter_dims(design)[0]
+    posterior = tree["posterior"].to_dataset()
+    lead = ("chain", "draw")
+    drawn = {
+        name: posterior[name].transpose(*lead, *dims[name]).to_numpy()
+        for name in map(str, posterior.data_vars)
+        if name in dims
+    }
+    rng = np.random.default_rng([settings.seed, 2])
+    untold = draw_untold(design, drawn, rng)
+    joined = posterior.assign(
+        {name: ((*lead, *dims[name]), values) for name, values in untold.items()}
+    )
+    return xr.DataTree.from_dict(
+        {**{group: tree[group].to_dataset() for group in tree.children}, "posterior": joined}
+    )
 
 
 def _method(settings: SamplerSettings) -> str:
@@ -209,7 +238,11 @@ def _collect(
             | {"problems": list(diagnostics.problems)}
             | {name: _finite(getattr(diagnostics, name)) for name in _MAY_BE_NAN},
             "provenance": _provenance(design, evidence, settings),
-            "messages": list(evidence.messages),
+            "messages": [
+                *evidence.messages,
+                *left_out_messages(design.left_out, design.populations, design.trials),
+            ],
+            "left_out": dict(design.left_out),
             "effects": [dict(fate) for fate in design.effect_fates],
             "estimator": {},
         },

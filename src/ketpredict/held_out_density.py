@@ -36,7 +36,6 @@ from ketpredict.layout import Layout
 from ketpredict.left_out import Fold, nothing, only
 from ketpredict.marginal import rate_location
 from ketpredict.pieces import compiled
-from ketpredict.spec import REFERENCE_ARM
 from ketpredict.unconstrained import to_points
 
 POINTS = (16, 64)
@@ -163,7 +162,7 @@ def _own_places(design: Design, layout: Layout, fold: Fold, *, outcomes: bool) -
     count, trials = len(design.predictors), np.flatnonzero(fold.trials)
     wanted: list[tuple[str, np.ndarray]] = []
     if outcomes:
-        others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+        others = list(design.other_arms)
         own_arms = np.array([others.index(arm) for arm in fold.arms if arm in others], dtype=int)
         wanted += [
             ("trial_effect_raw", trials),

@@ -25,7 +25,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base.array import array_stats
 from scipy.special import logsumexp
 
 from ketpredict.design import Design
@@ -35,11 +34,11 @@ from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, draw_diagnosed
 from ketpredict.held_out import Held, monte_carlo_error, predict_fold
 from ketpredict.held_out_density import fold_log_density, slopes_stay
+from ketpredict.importance import smoothed_weights
 from ketpredict.left_out import Fold, folds_of, without
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.short_form import ShortForm
-from ketpredict.spec import REFERENCE_ARM
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.validation_tables import comparison_table, pooled_table, trial_table, unit_table
@@ -155,8 +154,6 @@ def leave_one_trial_out(
     """
     if method not in METHODS:
         raise DataError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    if "people_value" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     folds = folds_of(design, by)
     results = {}
@@ -312,16 +309,15 @@ def _reweighted(posterior: Posterior, design: Design, fold: Fold, prob: float) -
         # A cohort's effects leave with it; several of one cohort are taken one by one.
         effects = own_log_likelihood(posterior.parameters, design)
         removed += effects[:, fold.effects].sum(axis=1)
-    log_weight, shape = array_stats.psislw(removed)
-    log_weight = log_weight - logsumexp(log_weight)
-    weight = np.exp(log_weight)
+    weights = smoothed_weights(-removed)
+    log_weight, weight = weights.log_weight, weights.weight
     held = predict_fold(_with_own_redrawn(posterior, design, fold), design, fold, prob, weight)
     joint = [float(logsumexp(log_weight + one)) for one in (whole, of_predictors)]
     moved = np.exp(whole - joint[0]) - np.exp(of_predictors - joint[1])
     error = monte_carlo_error(posterior, (weight * len(weight) * moved)[:, None])
     facts = {
-        "pareto_k": float(shape),
-        "effective_draws": float(1.0 / (weight**2).sum()),
+        "pareto_k": weights.pareto_k,
+        "effective_draws": weights.effective_draws,
         "seconds": time.perf_counter() - start,
     }
     return _Found(held, joint[0] - joint[1], float(error[0]), facts)
@@ -345,7 +341,7 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
         effect = variables["population_effect"].copy()
         effect[..., fold.population] = variables["population_scale"] * rng.standard_normal(lead)
         variables["population_effect"] = effect
-        parts = design.spec.slope_parts()
+        parts = design.slope_parts
         if "population" in parts and not slopes_stay(design, fold.population):
             scale = variables["slope_scale"][..., parts.index("population"), :]
             slope = variables["population_slope"].copy()
@@ -354,7 +350,7 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
     classes = class_names(design)
     effect = variables["arm_effect"].copy()
     for arm in fold.arms:
-        if design.arms[arm] != REFERENCE_ARM:
+        if arm in design.other_arms:
             mean = variables["arm_class_mean"][..., classes.index(design.arm_class[arm])]
             effect[..., arm] = mean + variables["arm_scale"] * rng.standard_normal(lead)
     variables["arm_effect"] = effect

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arviz_stats.base.array import array_stats
 
 from ketpredict.effect_density import own_log_likelihood
 from ketpredict.effect_information import effective_patients
 from ketpredict.errors import DataError
 from ketpredict.fitting import SamplerSettings, redraw
+from ketpredict.importance import smoothed_weights
 from ketpredict.pointwise import effects_log_likelihood
 from ketpredict.posterior import Posterior
 from ketpredict.power_scaling import sensitivity
@@ -92,8 +92,6 @@ def literature(
     DataError
         No published effect enters the fit, or it was saved without what it was fitted to.
     """
-    if "effect_kind" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     if not len(design.effects):
         raise DataError("No published effect enters this fit, so the literature did nothing.")
@@ -122,15 +120,14 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
     DataFrame
         ``effects`` of :class:`Literature`; empty where no published effect enters.
     """
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
     pointwise = own_log_likelihood(posterior.parameters, design)
     rows = []
     for i, label in enumerate(design.effect_labels):
         k = int(design.effects.predictor_idx[i])
-        log_weight, shape = array_stats.psislw(pointwise[:, i])
-        weight = np.exp(log_weight - log_weight.max())
-        mean = float(weight @ slope[:, k] / weight.sum())
+        weights = smoothed_weights(-pointwise[:, i])
+        mean = float(weights.weight @ slope[:, k])
         rows.append(
             {
                 "effect": label,
@@ -138,7 +135,7 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
                 "power": float(design.effects.power[i]),
                 "slope_left_out": mean,
                 "shift": float((slope[:, k].mean() - mean) / slope[:, k].std()),
-                "pareto_k": float(shape),
+                "pareto_k": weights.pareto_k,
             }
         )
     names = ["effect", "predictor", "power", "slope_left_out", "shift", "pareto_k"]

@@ -22,7 +22,7 @@ from scipy.special import betaincc, gammaln, logsumexp, xlog1py, xlogy
 
 from ketpredict.design import Design
 from ketpredict.errors import DataError
-from ketpredict.importance import PARETO_LIMIT
+from ketpredict.importance import PARETO_LIMIT, smoothed_weights
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import unit_labels
 from ketpredict.short_form import ShortForm
@@ -58,7 +58,8 @@ class LeaveOneOut(ShortForm):
         -------
         DataFrame
             ``kind``, ``events``, ``elpd`` (sum), ``se``, ``p_loo`` (effective number of
-            parameters), ``largest_k`` and ``share_above`` (of events with Pareto k above 0.7).
+            parameters), ``largest_k`` and ``share_above`` (of events with Pareto k above 0.7, or
+            whose k is not a number).
         """
         kinds = [kind for kind in KINDS if (self.events["kind"] == kind).any()]
         parts = [(kind, self.events[self.events["kind"] == kind]) for kind in kinds]
@@ -76,8 +77,8 @@ class LeaveOneOut(ShortForm):
                     "elpd": total,
                     "se": float(np.sqrt(variance)),
                     "p_loo": float(times @ (part["lppd"] - part["elpd"])),
-                    "largest_k": float(part["pareto_k"].max()),
-                    "share_above": float(times @ (part["pareto_k"] > PARETO_LIMIT) / people),
+                    "largest_k": float(part["pareto_k"].max(skipna=False)),
+                    "share_above": float(times @ ~(part["pareto_k"] <= PARETO_LIMIT) / people),
                 }
             )
         return pd.DataFrame(rows)
@@ -161,17 +162,8 @@ def _at_most(responders: float, n: float, probability: np.ndarray) -> np.ndarray
 
 def left_out_weights(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the log weights of draws without an event, which sum to 1, and their Pareto k."""
-    try:
-        # Where the draws rule the event out, the smoothed tail passes every number.
-        with np.errstate(over="ignore", invalid="ignore"):
-            log_weight, shape = array_stats.psislw(log_likelihood)
-    except ValueError:
-        # The largest weights are all equal, so that there is no tail to smooth: harmless where
-        # the likelihood hardly varies.
-        log_weight, shape = -log_likelihood, np.inf if np.ptp(log_likelihood) > 1.0 else -np.inf
-    if not np.isfinite(log_weight).all():
-        log_weight, shape = -log_likelihood, np.inf
-    return np.asarray(log_weight - logsumexp(log_weight)), float(shape)
+    weights = smoothed_weights(-log_likelihood)
+    return weights.log_weight, weights.pareto_k
 
 
 def pit_values(found: LeaveOneOut, seed: int = 0) -> pd.DataFrame:

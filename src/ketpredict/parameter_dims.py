@@ -27,6 +27,8 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "predictor_share": ("predictor",),
     "slope_share": ("slope_part",),
     "slope_scale": ("slope_part", "predictor"),
+    "population_slope_share": (),
+    "trial_slope_share": (),
     "prognostic_slope": ("predictor",),
     "predictive_slope": ("predictor",),
     "population_slope": ("population", "predictor"),
@@ -49,6 +51,25 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "effect_error": ("repeated_group",),
     "effect_level": ("effect_with_level",),
 }
+
+
+STANDARD_NORMAL_DIMS: dict[str, tuple[str, ...]] = {
+    "population_effect_raw": ("population",),
+    "trial_effect_raw": ("trial",),
+    "treatment_deviation_raw": ("trial",),
+    "arm_class_mean_raw": ("arm_class",),
+    "arm_effect_raw": ("other_arm",),
+    "horizon_offset_raw": ("curve", "step"),
+    "prognostic_slope_raw": ("predictor",),
+    "predictive_slope_raw": ("predictor",),
+    "population_slope_raw": ("population", "predictor"),
+    "trial_slope_raw": ("trial", "predictor"),
+    "across_slope_raw": ("across_predictor",),
+    "trial_mean_unreported_raw": ("unreported_cell",),
+    "effect_deviation_raw": ("effect_group",),
+    "effect_horizon_raw": ("effect_apart",),
+}
+"""Of the standard normals that the model samples behind its effects; no file holds them."""
 
 
 def parameter_dims(design: Design) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
@@ -79,7 +100,7 @@ def coordinates(design: Design) -> dict[str, Any]:
         "step": list(range(len(design.spec.horizons.knots) - 1)),
         "scale": list(design.scales),
         "predictor": list(names),
-        "slope_part": list(design.spec.slope_parts()),
+        "slope_part": list(design.slope_parts),
         "across_predictor": [names[k] for k in design.across_idx],
         "trial_cell": cells,
         "reported_cell": cells[: design.n_reported],

@@ -200,11 +200,12 @@ def setting_of(draws: Draws, rows: Rows) -> Setting:
     count = len(draws)
     intercept_variance, slope_variance = np.zeros(count), np.zeros((count, len(draws.predictors)))
     if new_trial:
-        treatment = parameters["treatment_scale"] ** 2 / 4.0
-        intercept_variance = intercept_variance + parameters["trial_scale"] ** 2 + treatment
+        treatment = draws.unseen_scale("trial_treatment") ** 2 / 4.0
+        intercept_variance = intercept_variance + draws.unseen_scale("trial_intercept") ** 2
+        intercept_variance = intercept_variance + treatment
         slope_variance = slope_variance + draws.slope_variance("trial")
     if new_population:
-        intercept_variance = intercept_variance + parameters["population_scale"] ** 2
+        intercept_variance = intercept_variance + draws.unseen_scale("population_intercept") ** 2
         slope_variance = slope_variance + draws.slope_variance("population")
     rates = draws.unseen_rates
     if (cell[binary] >= 0).any():

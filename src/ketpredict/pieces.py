@@ -9,19 +9,25 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+import pickle
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
 from ketpredict import (
+    kept_code,
     kernel,
     kernel_arms,
     kernel_effects,
@@ -159,35 +165,79 @@ def _functions(stamp: int) -> dict[str, Callable[..., Any]]:  # noqa: C901 - a l
     return {function.__name__: function for function in (*pieces, *others)}
 
 
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache of a function, but for its files, of which a damaged one stops every fit."""
+
+    def kept(self, signature: Any, codegen: Any) -> kept_code.KeptCode:
+        """Return the file that holds the code for a processor."""
+        target = f"{signature} {codegen.magic_tuple()}"
+        place = hashlib.sha256(target.encode()).hexdigest()[:12]
+        name = f"{self._py_func.__name__}-{sys.implementation.cache_tag}-{place}.code"
+        versions = f"numba {numba.__version__}, llvmlite {llvmlite.__version__}"
+        made_of = f"{versions}, {self._index_key(signature, codegen)}"
+        return kept_code.KeptCode(Path(self.cache_path, name), made_of)
+
+    def _load_overload(self, sig: Any, target_context: Any) -> Any:
+        content = self.kept(sig, target_context.codegen()).load()
+        if content is None:
+            return None
+        try:
+            return self._impl.rebuild(target_context, pickle.loads(content))  # noqa: S301 - own, checked
+        except Exception:  # whatever a linker that does not take it may raise: compiled anew
+            return None
+
+    def _save_overload(self, sig: Any, data: Any) -> None:
+        if self._impl.check_cachable(data):
+            self.kept(sig, data.codegen).save(dumps(self._impl.reduce(data)))
+
+
+def sources() -> list[Path]:
+    """Return the files that compiled code follows from: the kernel's and this, with its imports."""
+    folder = Path(__file__).parent
+    return sorted([*folder.glob("kernel*.py"), Path(__file__), Path(kept_code.__file__)])
+
+
+def stamp_of(files: Iterable[Path]) -> int:
+    """Return a number that changes with the names and the contents of files."""
+    hasher = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        hasher.update(f"{file.name} {len(content)} ".encode() + content)
+    return int.from_bytes(hasher.digest()[:7])
+
+
 @functools.cache
 def _stamp() -> int:
-    """Return a number that changes with the sources of the kernel."""
-    folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("kernel*.py")), Path(__file__)]
-    content = b"".join(source.read_bytes() for source in sources)
-    return int.from_bytes(hashlib.sha256(content).digest()[:7])
+    """Return the stamp of the kernel's sources."""
+    return stamp_of(sources())
 
 
 @functools.cache
 def compiled(name: str) -> Any:
-    """Return a C function, from the disk cache where one can be kept."""
+    """Return a C function, from the disk where one can be kept."""
     signature, function = _signature(name), _functions(_stamp())[name]
-    try:
-        return numba.cfunc(signature, cache=True)(function)
-    except RuntimeError:
-        # No folder to keep compiled code in, as in a read-only installation.
-        return numba.cfunc(signature)(function)
+    code: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options={})
+    if (cache := _cache_of(name)) is not None:
+        code._cache = cache
+    code.compile()
+    return code
 
 
 def kept(name: str) -> bool:
-    """Return whether the disk cache has a C function, or nothing can be kept or known."""
+    """Return whether a C function is on the disk, or nothing can be kept there."""
+    cache = _cache_of(name)
+    if cache is None:
+        return True  # each piece is compiled when it is needed
+    codegen = cpu_target.target_context.codegen()
+    return cache.kept(_signature(name), codegen).load() is not None
+
+
+def _cache_of(name: str) -> _Cache | None:
+    """Return the cache of a C function; None without a folder for it, as read-only installed."""
     try:
-        cache = FunctionCache(_functions(_stamp())[name])
-        key = cache._index_key(_signature(name), cpu_target.target_context.codegen())
-        return key in cache._cache_file._load_index()
-    except (AttributeError, TypeError, OSError, RuntimeError):
-        # No folder, or a numba with other internals: each piece is then compiled when needed.
-        return True
+        return _Cache(_functions(_stamp())[name])
+    except (OSError, RuntimeError):
+        return None
 
 
 def _signature(name: str) -> Any:

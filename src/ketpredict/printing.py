@@ -22,6 +22,7 @@ from ketpredict.importance import PARETO_LIMIT
 from ketpredict.wording import (
     DASH,
     arm_words,
+    pareto_words,
     percent,
     percent_range,
     population_words,
@@ -215,12 +216,12 @@ def effects_print(table: pd.DataFrame) -> Table:
         "Published effect", "Counts\nto the\npower", "moves its slope\n(SDs)", "Pareto k",
     )  # fmt: skip
     for row in table.sort_values("shift", key=abs, ascending=False).to_dict("records"):
-        mark = " †" if row["pareto_k"] > PARETO_LIMIT else ""
+        mark = "" if row["pareto_k"] <= PARETO_LIMIT else " †"
         printed.add_row(
             str(row["effect"]).replace("_", " "),
             f"{row['power']:g}",
             signed(row["shift"]),
-            f"{row['pareto_k']:.2f}{mark}",
+            f"{pareto_words(row['pareto_k'])}{mark}",
         )
     return printed
 

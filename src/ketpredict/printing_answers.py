@@ -12,6 +12,7 @@ from ketpredict.printing import new_table
 from ketpredict.wording import (
     DASH,
     arm_words,
+    pareto_words,
     percent,
     percent_range,
     population_words,
@@ -122,6 +123,6 @@ def update_print(table: pd.DataFrame) -> Group:
         printed,
         Text(
             f"{last['effective_draws']:.0f} effective draws are left after the update; Pareto k "
-            f"{last['pareto_k']:.2f} (trustworthy to 0.7)."
+            f"{pareto_words(last['pareto_k'])} (trustworthy to 0.7)."
         ),
     )

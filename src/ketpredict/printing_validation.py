@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.printing import new_table
-from ketpredict.wording import DASH, trial_words
+from ketpredict.wording import DASH, pareto_words, trial_words
 
 if TYPE_CHECKING:
     from ketpredict.leave_out import LeftOut
@@ -36,7 +36,8 @@ def validation_print(found: LeftOut) -> Group:
         if len(rows):
             parts += [Text(f"{words}, pooled over trials:", style="bold"), _pooled(rows)]
     parts += [Text("Each fold:", style="bold"), _folds(found)]
-    if (found.folds.get("pareto_k", 0.0) > PARETO_LIMIT).any():
+    by_weights = found.folds[found.folds["method"] == "importance"]
+    if len(by_weights) and not (by_weights["pareto_k"] <= PARETO_LIMIT).all():
         parts.append(Text("† Pareto k above 0.7: importance sampling fails; refit this one."))
     if found.comparison is not None:
         worst = found.comparison["standardised"].abs().max()
@@ -81,7 +82,7 @@ def _folds(found: LeftOut) -> Table:
 def _judged(row: dict[str, Any]) -> str:
     if row["method"] == "importance":
         mark = " †" if not row["pareto_k"] <= PARETO_LIMIT else ""
-        return f"k {row['pareto_k']:.2f}{mark}"
+        return f"k {pareto_words(row['pareto_k'])}{mark}"
     verdict = "NOT converged, " if row["problems"] else ""
     return f"{verdict}ESS {min(row['ess_bulk'], row['ess_tail']):.0f}"
 

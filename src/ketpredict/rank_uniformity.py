@@ -106,4 +106,4 @@ def _inside(lowest: np.ndarray, most: np.ndarray, n: int, highest: int) -> float
         step = there[None, :] - here[:, None]
         moves = binom.pmf(step, (n - here)[:, None], 1.0 / (highest + 1.0 - k))
         chance, start = chance @ moves, int(lowest[k])
-    return float(min(1.0, chance.sum()))
+    return float(np.minimum(1.0, chance.sum()))

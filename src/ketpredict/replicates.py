@@ -174,11 +174,11 @@ def in_new_trials(
     """
     parameters, draws = dict(posterior.parameters), posterior.draws
     shape = (posterior.n_draws, len(design.trials))
-    for name, scale in (
-        ("trial_effect", "trial_scale"),
-        ("treatment_deviation", "treatment_scale"),
+    for name, part in (
+        ("trial_effect", "trial_intercept"),
+        ("treatment_deviation", "trial_treatment"),
     ):
-        own = parameters[scale][:, None] * rng.normal(size=shape)
+        own = draws.unseen_scale(part)[:, None] * rng.normal(size=shape)
         parameters[name] = np.pad(own, ((0, 0), (0, 1)))
     deviation = np.sqrt(draws.slope_variance("trial"))[:, None, :]
     slopes = deviation * rng.normal(size=(*shape, len(design.predictors)))

@@ -83,6 +83,7 @@ from ketpredict.report_validation import (
     read_validation,
     trial_measures_table,
 )
+from ketpredict.stored_design import require_patients
 from ketpredict.summary import population_table, slope_table
 from ketpredict.tables import write_atomically
 from ketpredict.tripod import AUTHOR, FILLED, IN_PART, checklist
@@ -145,8 +146,7 @@ def write_report(
     if target.is_dir() or not target.parent.is_dir():
         reason = "it is a folder" if target.is_dir() else f"there is no folder '{target.parent}'"
         raise DataError(f"Report '{path}' cannot be written: {reason}.")
-    if "people_value" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
+    require_patients(posterior)
     if validation is not None and not isinstance(validation, LeftOut):
         validation = read_validation(validation, posterior)
     page = report_page(posterior, prob, validation, progress)
@@ -198,7 +198,7 @@ def report_page(
             told=told_table(posterior) if posterior.predictors else None,
             populations=population_basis_table(posterior),
             predictors=predictor_table(posterior) if posterior.predictors else None,
-            pooling=pooling_words(posterior.spec),
+            pooling=pooling_words(posterior),
             priors=prior_table(posterior),
             priors_words=priors_words(posterior),
             convergence=convergence_words_table(convergence_table(posterior)),

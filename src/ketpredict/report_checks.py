@@ -17,6 +17,7 @@ from ketpredict.wording import (
     DASH,
     arm_words,
     counted,
+    pareto_words,
     percent,
     percent_range,
     population_words,
@@ -313,7 +314,7 @@ def _pareto_alt(frame: pd.DataFrame) -> str:
         above = rows.loc[rows["pareto_k"] > PARETO_LIMIT, "times"].sum()
         parts.append(
             f"{whole(above)} of {whole(rows['times'].sum())} {_KINDS[str(kind)]} are above "
-            f"{PARETO_LIMIT}, the largest is {number(rows['pareto_k'].max())}"
+            f"{PARETO_LIMIT}, the largest is {pareto_words(rows['pareto_k'].max())}"
         )
     return f"Pareto k of each left out, as points: {'; '.join(parts)}."
 

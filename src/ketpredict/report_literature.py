@@ -9,7 +9,7 @@ import pandas as pd
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, table_of, whole
-from ketpredict.wording import DASH, counted, signed, trial_words
+from ketpredict.wording import DASH, counted, pareto_words, signed, trial_words
 
 
 def literature_counts(posterior: Posterior) -> str:
@@ -107,7 +107,7 @@ def _reason(name: str) -> str:
 
 
 def _k_words(row: Row) -> str:
-    return f"{row['pareto_k']:.2f}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
+    return f"{pareto_words(row['pareto_k'])}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
 
 
 def _absent(value: object) -> bool:

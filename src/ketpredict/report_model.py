@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ketpredict.chain_statistics import chain_statistics
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.panels import BLUE, QUIET, legend, line, panels, room_for_labels
+from ketpredict.parts import part_words
 from ketpredict.posterior import Posterior
 from ketpredict.prior_families import Prior
 from ketpredict.report_tables import Table, interval, number, table_of
@@ -262,8 +263,9 @@ def parameter_figure(frame: pd.DataFrame, prob: float) -> Figure:
     return figure
 
 
-def pooling_words(spec: ModelSpec) -> list[str]:
-    """Return what varies between groups, and what does not."""
+def pooling_words(posterior: Posterior) -> list[str]:
+    """Return what varies between groups, what does not, and what the data could not tell."""
+    spec, left_out = posterior.spec, posterior.left_out
     words = {
         "population_intercept": "response between populations",
         "trial_intercept": "response between trials",
@@ -272,7 +274,13 @@ def pooling_words(spec: ModelSpec) -> list[str]:
         "trial_slope": "slopes between trials",
         "across_trial_slope": "the slope of trial means from that within trials",
     }
-    varies = [text for key, text in words.items() if getattr(spec.pooling, key)]
+    varies = [
+        text for key, text in words.items() if getattr(spec.pooling, key) and key not in left_out
+    ]
     fixed = [text for key, text in words.items() if not getattr(spec.pooling, key)]
     lines = [f"Varies, partially pooled: {'; '.join(varies) or 'nothing'}."]
-    return lines + ([f"Taken as the same everywhere: {'; '.join(fixed)}."] if fixed else [])
+    lines += [f"Taken as the same everywhere: {'; '.join(fixed)}."] if fixed else []
+    untold = [f"{part_words(part)} ({why})" for part, why in left_out.items()]
+    return lines + (
+        [f"Left out, since these data cannot tell it: {'; '.join(untold)}."] if untold else []
+    )

@@ -158,7 +158,7 @@ def heterogeneity_table(posterior: Posterior, prob: float) -> Table:
     scales = posterior.parameters["slope_scale"]
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     low, high = np.quantile(scales, tails, axis=0)
-    mean, parts = scales.mean(axis=0), posterior.spec.slope_parts()
+    mean, parts = scales.mean(axis=0), posterior.slope_parts
     rows = []
     for k, predictor in enumerate(posterior.predictors):
         cells = [

@@ -15,7 +15,7 @@ from ketpredict.leave_out import METHODS, LeftOut
 from ketpredict.loo import LeaveOneOut
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, interval, number, table_of, whole
-from ketpredict.wording import DASH, counted, percent, trial_words
+from ketpredict.wording import DASH, counted, pareto_words, percent, trial_words
 
 MEASURES = {
     "c_statistic": "c-statistic (1 is best, 0.5 is chance)",
@@ -135,9 +135,9 @@ def method_words(found: LeftOut) -> str:
     }[found.method]
     if "pareto_k" not in found.folds:
         return words
-    judged = found.folds["pareto_k"].notna()
-    failed = int((found.folds["pareto_k"] > PARETO_LIMIT).sum())
-    return f"{words} (Pareto k above {PARETO_LIMIT} in {failed} of {judged.sum()})"
+    judged = found.folds.loc[found.folds["method"] == "importance", "pareto_k"]
+    failed = int((~(judged <= PARETO_LIMIT)).sum())
+    return f"{words} (Pareto k above {PARETO_LIMIT} in {failed} of {len(judged)})"
 
 
 def folds_table(found: LeftOut) -> Table:
@@ -281,7 +281,7 @@ def _measure(row: Row) -> str:
 def _judged(row: Row) -> str:
     if row["method"] == "importance":
         mark = "" if row["pareto_k"] <= PARETO_LIMIT else " ‡"
-        return f"Pareto k {number(row['pareto_k'])}{mark}"
+        return f"Pareto k {pareto_words(row['pareto_k'])}{mark}"
     verdict = "NOT converged; " if _text(row.get("problems")) not in ("", DASH) else ""
     smallest = min(row["ess_bulk"], row["ess_tail"])
     return f"{verdict}R-hat {number(row['rhat'], 3)}, effective draws {smallest:.0f}"

@@ -217,7 +217,7 @@ def effects_behind(posterior: Posterior, predictor: str) -> int:
 
 def _labels(posterior: Posterior) -> pd.DataFrame:
     """Return the labelled units of the fit, with whether their arm is a repeated course."""
-    labels = design_of(posterior).labels()
+    labels = design_of(posterior, patients=False).labels()
     course = dict(zip(posterior.coords["arm"], posterior.facts["repeated_arm"], strict=True))
     labels["course"] = labels["arm"].map(course).astype(bool)
     return labels
@@ -276,6 +276,9 @@ def _arm_reason(here: pd.DataFrame, arm: str, reference: float) -> str:
     own = here[(here["arm"] == arm) & ~here["course"]]
     if own.empty:
         return "no trial of this population has this arm"
+    own = own[own["hours"].notna()]
+    if own.empty:
+        return "when this arm was measured was left out with the patients"
     if (own["threshold"] != FULL_THRESHOLD).all():
         return "this arm is reported only at another threshold than 50 %"
     hours = own.loc[own["threshold"] == FULL_THRESHOLD, "hours"]

@@ -109,11 +109,12 @@ def _in_trials(
     parameters = draws.parameters
     units = take_units(design.units, np.array([unit]))
     units = dataclasses.replace(units, trial_idx=np.array([len(design.trials)]))
-    spread = parameters["trial_scale"] ** 2 + parameters["treatment_scale"] ** 2 / 4.0
+    spread = draws.unseen_scale("trial_intercept") ** 2
+    spread = spread + draws.unseen_scale("trial_treatment") ** 2 / 4.0
     slope_variance = draws.slope_variance("trial")
     if new_population:
         units = dataclasses.replace(units, population_idx=np.array([len(design.populations)]))
-        spread = spread + parameters["population_scale"] ** 2
+        spread = spread + draws.unseen_scale("population_intercept") ** 2
         slope_variance = slope_variance + draws.slope_variance("population")
     of_slopes, of_cells = np.split(normal, 2, axis=1)
     slope = np.asarray(unit_slope(parameters, units)) + (

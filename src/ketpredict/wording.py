@@ -91,6 +91,13 @@ def percent_range(low: float, high: float) -> str:
     return f"{100.0 * low:.0f}{DASH}{100.0 * high:.0f} %"
 
 
+def pareto_words(k: float | None) -> str:
+    """Return the Pareto k of weights; ``none`` where they hardly differ, so that k is no matter."""
+    if k is None or math.isnan(k) or k == math.inf:
+        return "infinite"
+    return "none" if k == -math.inf else f"{k:.2f}".replace("-", MINUS)
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun, ``1 trial`` or ``3 trials``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

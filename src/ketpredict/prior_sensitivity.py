@@ -87,11 +87,12 @@ class PriorSensitivity:
         quiet = [n for n in self.components if n not in (*strength.index, *blurred, OUTCOMES)]
         if quiet:
             lines.append(f"No answer leans on: {'; '.join(NAMES[n] for n in quiet)}.")
-        lines += [
-            f"{NAMES[n][:1].upper()}{NAMES[n][1:]}: these draws are too few to tell anything below "
-            f"a sensitivity of {first.loc[n, 'noise']:.2f}."
-            for n in blurred
-        ]
+        if blurred:
+            reached = "; ".join(f"{NAMES[n]} {first.loc[n, 'noise']:.2f}" for n in blurred)
+            lines.append(
+                f"With these draws chance alone reaches a sensitivity of: {reached}. Nothing below "
+                "it is taken for more."
+            )
         if any(UNTOLD in line for line in lines):
             lines.append(f"{UNTOLD}: too far for weights of these draws (Pareto k above 0.7).")
         return lines

@@ -13,7 +13,7 @@ import ketpredict as kp
 from ketpredict import arviz_groups, pointwise
 from ketpredict.comparison import compare_fits
 from ketpredict.effect_density import effect_log_likelihood
-from ketpredict.errors import DataError, KetpredictWarning
+from ketpredict.errors import DataError, KetpredictWarning, SavedFitError
 from ketpredict.log_prior import BLOCKS
 from ketpredict.loo import leave_one_out
 from ketpredict.pointwise import effects_log_likelihood, outcome_log_likelihood
@@ -148,14 +148,27 @@ def test_what_is_too_large_is_left_out_and_said(simulated_fits, monkeypatch):
     assert quiet(large.loo).n_data_points == 162
 
 
-def test_a_fit_without_its_outcomes_still_has_a_posterior(simulated_fits):
-    fit = simulated_fits["bare"]
-    design = {n: v for n, v in fit.groups["constant_data"].items() if n != "responders"}
-    groups = {**fit.groups, "constant_data": design}
-    del groups["log_likelihood"]
-    found = as_classifier(dataclasses.replace(fit, groups=groups)).posterior_
-    assert {"posterior", "log_prior"} <= set(found.children)
-    assert "log_likelihood" not in found.children
+def test_a_fit_saved_without_its_patients(shipped, tree, tmp_path):
+    """All but what is of the patients is there; what needs them says so."""
+    shipped.save(tmp_path / "share.nc", patients=False)
+    shared = kp.load(tmp_path / "share.nc")
+    found = shared.posterior_
+    of_patients = {"log_likelihood", "posterior_predictive", "observed_data"}
+    assert set(tree.children) - set(found.children) == of_patients
+    for group in ("posterior", "log_prior", "log_likelihood_effects"):
+        assert found[group].to_dataset().equals(tree[group].to_dataset())
+    with pytest.raises(SavedFitError, match="without its patients"):
+        shared.loo()
+    with pytest.raises(SavedFitError, match="without its patients"):
+        kp.compare({"full": shipped, "shared": shared})
+    sensitive = shared.prior_sensitivity()
+    full = shipped.prior_sensitivity()
+    assert sensitive.components == full.components[:-1]
+    same = full.table[full.table["component"] != "outcomes"]
+    np.testing.assert_allclose(
+        sensitive.table[["sensitivity", "now"]], same[["sensitivity", "now"]], atol=1e-12
+    )
+    assert len(sensitive.lines()) > 2
 
 
 # ------------------------------------------------------------------------- leave-one-out, compare

@@ -106,8 +106,8 @@ def test_too_few_draws_are_said_and_make_no_verdict(found):
     between = one[(one["sensitivity"] >= 0.05) & (one["sensitivity"] < one["noise"])]
     assert len(between)
     assert not between["leans"].any()
-    words = [line for line in found.lines() if "too few to tell anything below" in line]
-    assert words[0].startswith("All priors together")
+    words = next(line for line in found.lines() if "chance alone reaches" in line)
+    assert f"all priors together {one['noise'].iloc[0]:.2f}" in words
 
 
 def test_noise_is_what_unrelated_draws_reach(shipped):

@@ -42,7 +42,8 @@ def arviz_tree(posterior: Posterior) -> xr.DataTree:
         The groups of :meth:`ketpredict.posterior.Posterior.to_datatree`; ``log_likelihood`` with
         ``responders`` over ``unit``; ``log_likelihood_effects`` with ``effects`` over ``effect``,
         where published effects enter; and ``log_prior``, one variable for each block of
-        :data:`ketpredict.log_prior.BLOCKS`.
+        :data:`ketpredict.log_prior.BLOCKS`. A fit that was saved without its patients has no
+        ``log_likelihood``.
 
     Warns
     -----
@@ -59,7 +60,7 @@ def arviz_tree(posterior: Posterior) -> xr.DataTree:
         tree["log_likelihood"].attrs["units"] = _TOLD
     elif units:
         _say_left_out(posterior, units)
-    if units and len(posterior.coords["effect"]) and EFFECTS_GROUP not in tree:
+    if len(posterior.coords.get("effect", ())) and EFFECTS_GROUP not in tree:
         effects = effects_log_likelihood(posterior)
         tree[EFFECTS_GROUP] = _group(posterior, {"effects": (("effect",), effects)})
     blocks = log_prior_blocks(

@@ -17,6 +17,7 @@ from ketpredict.effect_density import effect_log_likelihood
 from ketpredict.posterior import Posterior
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.without_patients import patients_left_out
 
 MOST_VALUES = 20_000_000
 """Draws times units up to which values of single units are held."""
@@ -25,7 +26,9 @@ _NAME = "log_likelihood_responders"
 
 
 def unit_count(posterior: Posterior) -> int:
-    """Return the number of units whose outcome the fit holds; 0 where it holds none."""
+    """Return the number of units; 0 where the fit does not hold the outcome of each."""
+    if patients_left_out(posterior.facts):
+        return 0
     return int(posterior.groups["constant_data"].get("responders", np.empty(0)).size)
 
 
@@ -63,7 +66,7 @@ def effects_log_likelihood(posterior: Posterior) -> np.ndarray:
     kept = posterior.groups.get("log_likelihood", {}).get("effects")
     if kept is not None:
         return kept.reshape(posterior.n_draws, -1)
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     if not len(design.effects):
         return np.zeros((posterior.n_draws, 0))
     return effect_log_likelihood(posterior.parameters, design)

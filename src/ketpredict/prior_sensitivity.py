@@ -16,7 +16,7 @@ import pandas as pd
 
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.log_prior import log_prior_blocks
-from ketpredict.pointwise import effects_log_likelihood, total_log_likelihood
+from ketpredict.pointwise import effects_log_likelihood, total_log_likelihood, unit_count
 from ketpredict.posterior import Posterior
 from ketpredict.power_scaling import LIMIT, power_scaled
 from ketpredict.predict import response_draws
@@ -87,11 +87,12 @@ class PriorSensitivity:
         quiet = [n for n in self.components if n not in (*strength.index, *blurred, OUTCOMES)]
         if quiet:
             lines.append(f"No answer leans on: {'; '.join(NAMES[n] for n in quiet)}.")
-        lines += [
-            f"{NAMES[n][:1].upper()}{NAMES[n][1:]}: these draws are too few to tell anything below "
-            f"a sensitivity of {first.loc[n, 'noise']:.2f}."
-            for n in blurred
-        ]
+        if blurred:
+            reached = "; ".join(f"{NAMES[n]} {first.loc[n, 'noise']:.2f}" for n in blurred)
+            lines.append(
+                f"With these draws chance alone reaches a sensitivity of: {reached}. Nothing below "
+                "it is taken for more."
+            )
         if any(UNTOLD in line for line in lines):
             lines.append(f"{UNTOLD}: too far for weights of these draws (Pareto k above 0.7).")
         return lines
@@ -137,7 +138,10 @@ class PriorSensitivity:
         """Return whether the outcomes move the answer too."""
         table = self.table
         same = (table["section"] == row["section"]) & (table["answer"] == row["answer"])
-        found = table[same & (table["component"] == OUTCOMES)].iloc[0]
+        of_outcomes = table[same & (table["component"] == OUTCOMES)]
+        if of_outcomes.empty:
+            return ""
+        found = of_outcomes.iloc[0]
         if found["sensitivity"] < LIMIT:
             return "; the outcomes hardly move it"
         return "; the outcomes move it too" if found["sensitivity"] >= found["noise"] else ""
@@ -151,7 +155,8 @@ def prior_sensitivity(posterior: Posterior) -> PriorSensitivity:
     of Kallioinen and others (2024): of a normal distribution it is a mean that moves by about 0.3
     SDs, or an SD that changes by a factor of about 1.4, for a doubling. It says how much, not
     whether that is wrong: a prior that was chosen with reason may well move an answer. What a scale
-    governs is not scaled apart from it, and a flat prior cannot be.
+    governs is not scaled apart from it, and a flat prior cannot be. Of a fit that was saved without
+    its patients the outcomes cannot be scaled.
     """
     answers, draws = _answers(posterior)
     effective = _effective_draws(posterior)
@@ -202,7 +207,8 @@ def _components(posterior: Posterior) -> dict[str, np.ndarray]:
     effects = effects_log_likelihood(posterior)
     if effects.shape[1]:
         found[EFFECTS] = effects.sum(axis=1)
-    found[OUTCOMES] = total_log_likelihood(posterior)
+    if unit_count(posterior):
+        found[OUTCOMES] = total_log_likelihood(posterior)
     return found
 
 

@@ -38,7 +38,7 @@ def with_sampled_variables(posterior: Posterior) -> Posterior:
     """
     if "effect_kind" not in posterior.groups.get("constant_data", {}):
         return posterior
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     layout = lay_out(design)
     kept = posterior.groups["posterior"]
     lead = kept["intercept"].shape[:2]

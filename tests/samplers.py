@@ -13,8 +13,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import nutpie
 import numpy as np
+import nutpie
 import pymc as pm
 
 from ketpredict import approximations, compiled, fitting

@@ -16,8 +16,6 @@ from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import unit_probability
 
 
-
-
 def with_arrays(fit, group, **changes):
     return dataclasses.replace(fit, groups={**fit.groups, group: {**fit.groups[group], **changes}})
 

@@ -174,8 +174,8 @@ def compiled(name: str) -> Any:
     signature, function = _signature(name), _functions(_stamp())[name]
     try:
         return numba.cfunc(signature, cache=True)(function)
-    except RuntimeError:
-        # No folder to keep compiled code in, as in a read-only installation.
+    except (RuntimeError, OSError):
+        # No folder to keep compiled code in, as in a read-only installation, or a full disk.
         return numba.cfunc(signature)(function)
 
 

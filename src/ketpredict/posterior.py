@@ -23,7 +23,7 @@ from ketpredict.predictor_law import Draws, with_absent
 from ketpredict.predictors import Predictor
 from ketpredict.saved_fit_checks import READABLE_FORMATS, array_problems, metadata_problems
 from ketpredict.spec import ModelSpec, parse_spec
-from ketpredict.tables import write_atomically
+from ketpredict.writing import check_target, write_whole
 
 FORMAT = 4
 _METADATA = "metadata"
@@ -148,8 +148,28 @@ class Posterior:
         -------
         Path
             The file written.
+
+        Raises
+        ------
+        SavedFitError
+            The fit is none that could be loaded again, for one because draws are not finite; a file
+            that was there is kept.
+        DataError
+            The file cannot be written, and is as it was.
         """
         path = Path(path)
+        check_target(path)
+        body = self._content()
+        try:
+            _parse(body, path)
+        except SavedFitError as error:
+            raise SavedFitError(
+                f"'{path}' was not written, since it could not be loaded again. {error}"
+            ) from error
+        return write_whole(path, body, _trailer(body))
+
+    def _content(self) -> bytes:
+        """Return the file without its closing line, made in memory: HDF5 itself writes no file."""
         tree = self.to_datatree()
         tree.attrs["ketpredict_format"] = FORMAT
         tree[_METADATA] = _metadata_group(self.metadata())
@@ -161,11 +181,7 @@ class Posterior:
             }
             for group, variables in self.groups.items()
         }
-        with write_atomically(path) as temporary:
-            tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-            content = temporary.read_bytes()
-            temporary.write_bytes(content + _trailer(content))
-        return path
+        return bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
 def load_posterior(path: str | Path) -> Posterior:
@@ -180,8 +196,9 @@ def load_posterior(path: str | Path) -> Posterior:
     path = Path(path)
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise SavedFitError(f"Saved fit '{path}' cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise SavedFitError(f"Saved fit '{path}' cannot be read: {reason}.") from None
     body, trailer = content[:-_TRAILER_LENGTH], content[-_TRAILER_LENGTH:]
     if not trailer.startswith(_TRAILER):
         raise SavedFitError(

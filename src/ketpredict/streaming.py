@@ -25,6 +25,7 @@ from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import encode_rows
 from ketpredict.summary import prediction_table
+from ketpredict.workers import bounded_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,6 +103,7 @@ def predict_file(
         As :func:`ketpredict.response_probability` does, once for the whole file.
     """
     check_interval(prob)
+    bounded_cores(cores)
     batches = open_batches(source, rows_at_once)
     posterior, column_names = fit_of(fit)
     report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)

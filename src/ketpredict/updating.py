@@ -35,6 +35,7 @@ from ketpredict.rows import Rows, encode_rows
 from ketpredict.stored_design import design_arrays, design_of
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.workers import check_seed
 
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
 _OF_TRIAL = ("trial_effect", "treatment_deviation", "trial_slope")
@@ -89,6 +90,7 @@ def update(
         size of the diagnostics below 400: fit anew with the counts among the evidence. The verdict
         stays with the fit.
     """
+    check_seed("seed", seed)
     if "effect_kind" not in posterior.groups.get("constant_data", {}):
         raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     used = _checked(posterior, counts)

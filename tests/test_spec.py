@@ -325,9 +325,7 @@ def test_numbers_that_a_parameter_cannot_have(prior, entry):
 def test_replaced_priors_are_checked_too():
     with pytest.raises(SpecificationError, match="prior intercept"):
         load_spec("published").with_priors(intercept=Prior("half_normal", (1.0,)))
-    with pytest.raises(
-        SpecificationError, match=r"trial_scale is 0\.5; expected ketpredict"
-    ):
+    with pytest.raises(SpecificationError, match=r"trial_scale is 0\.5; expected ketpredict"):
         load_spec("published").with_priors(trial_scale=0.5)
 
 

@@ -198,6 +198,12 @@ def load_spec(model: str | Path | ModelSpec) -> ModelSpec:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecificationError(f"Model file '{path}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SpecificationError(
+            f"Model file '{path}' is not UTF-8 text, as TOML is; save it as UTF-8."
+        ) from None
+    except ValueError as error:
+        raise SpecificationError(f"Model file '{path}' cannot be read: {error}.") from None
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -26,6 +26,7 @@ _HOMES = {
     "SavedFitError": "errors",
     "Simulation": "simulation",
     "SpecificationError": "errors",
+    "TableProblem": "errors",
     "combine": "evidence",
     "compare": "comparison",
     "leave_one_trial_out": "leave_out",

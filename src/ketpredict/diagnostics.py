@@ -106,8 +106,8 @@ def _tell(problems: tuple[str, ...], where: str, *, strict: bool, stacklevel: in
             f"trusted. {REMEDY}"
         )
     if strict:
-        raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+        raise ConvergenceError(message, problems)
+    warnings.warn(ConvergenceWarning(message, problems), stacklevel=stacklevel)
 
 
 def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:

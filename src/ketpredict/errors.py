@@ -6,7 +6,32 @@ knows nothing of the package (scikit-learn's searches, for one) treats them as b
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 from ketpredict.visible import one_line, visible
+
+
+@dataclasses.dataclass(frozen=True)
+class TableProblem:
+    """One thing that is wrong with a table, for programs.
+
+    Parameters
+    ----------
+    text : str
+        What was found, what was expected, what to do.
+    code : {"cell", "row", "column", "table"}
+        What the problem is of.
+    row : int or None
+        Row of the table that was read, counted from 1.
+    column : str or None
+        The column by the name that the package knows it by.
+    """
+
+    text: str
+    code: str
+    row: int | None = None
+    column: str | None = None
 
 
 class KetpredictError(ValueError):
@@ -18,7 +43,19 @@ class KetpredictError(ValueError):
 
 
 class DataError(KetpredictError):
-    """A table or file does not hold what it should; the message lists every problem."""
+    """A table or file does not hold what it should; the message lists every problem.
+
+    Parameters
+    ----------
+    message : str
+    problems : iterable of TableProblem
+        The same one by one, all of them, for programs; empty where the error is not of a table's
+        contents.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[TableProblem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class CellTypeError(DataError, TypeError):
@@ -34,7 +71,11 @@ class SavedFitError(KetpredictError):
 
 
 class ConvergenceError(KetpredictError):
-    """A fit did not converge and the caller asked for ``strict``."""
+    """A fit did not converge and the caller asked for ``strict``; ``problems`` says why."""
+
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class KetpredictWarning(UserWarning):
@@ -46,7 +87,11 @@ class KetpredictWarning(UserWarning):
 
 
 class ConvergenceWarning(KetpredictWarning):
-    """A fit did not converge; the message names the parameters."""
+    """A fit did not converge; the message names the parameters, ``problems`` what is wrong."""
+
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class EvidenceWarning(KetpredictWarning):
@@ -54,4 +99,15 @@ class EvidenceWarning(KetpredictWarning):
 
 
 class ExtrapolationWarning(KetpredictWarning):
-    """A prediction is asked for where the evidence has nothing near it."""
+    """A prediction is asked for where the evidence has nothing near it.
+
+    Its text says in what ways and is the same for all values of a kind, so that a filter sees one
+    warning in many requests; ``notes`` are those of the first rows, ``n_concerned`` of ``n_rows``
+    rows have one.
+    """
+
+    def __init__(
+        self, message: str = "", notes: Iterable[str] = (), n_concerned: int = 0, n_rows: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.notes, self.n_concerned, self.n_rows = tuple(notes), n_concerned, n_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,6 +18,8 @@ from ketpredict.spec import STUDY_TERMS
 _OUTCOME = ("population_idx", "arm_idx", "threshold_shift", "scale_idx", "horizon_basis")
 EXAMPLES = 3
 """How many notes a warning repeats."""
+_OWN_VALUE = re.compile(r"^(\S+) \S+( is outside the evidence)")
+"""What a note says of the row's own value, which a warning leaves out."""
 _TERM_WORDS = {
     "open_label": ("double blind", "open label"),
     "enriched": ("of a sample that is not enriched", "of an enriched sample"),
@@ -156,12 +159,11 @@ def warn_extrapolation(posterior: Posterior, rows: Rows, *, stacklevel: int = 4)
 def warn_of_notes(examples: Sequence[str], concerned: int, count: int, *, stacklevel: int) -> None:
     """Warn that some rows lie beyond the evidence, if any does, with the notes of the first."""
     if concerned:
-        warnings.warn(
-            f"{concerned} of {count} rows are extrapolations: "
-            f"{'; '.join(dict.fromkeys(examples))}.",
-            ExtrapolationWarning,
-            stacklevel=stacklevel,
-        )
+        parts = (part for note in examples for part in note.split("; "))
+        kinds = dict.fromkeys(_OWN_VALUE.sub(r"\1\2", part) for part in parts)
+        message = f"Rows are extrapolations: {'; '.join(kinds)}."
+        warning = ExtrapolationWarning(message, examples, concerned, count)
+        warnings.warn(warning, stacklevel=stacklevel)
 
 
 def _unreported(posterior: Posterior, predictor: str) -> str:

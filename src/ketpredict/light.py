@@ -22,6 +22,7 @@ from ketpredict.predict import check_interval, predictions
 from ketpredict.published import load_fit
 from ketpredict.rows import encode_rows
 from ketpredict.short_form import ShortForm
+from ketpredict.wording import verdict_in_short
 
 LABELS = ("trial", "population", "arm")
 
@@ -50,6 +51,8 @@ class ResponseProbability(ShortForm):
         In what way a row lies beyond the evidence; empty where it does not.
     prob : float
         Probability content of the intervals.
+    messages : tuple of str
+        What holds for the whole call: that the fit did not converge, columns that were left alone.
     """
 
     probability: np.ndarray
@@ -58,6 +61,7 @@ class ResponseProbability(ShortForm):
     setting: np.ndarray
     notes: tuple[str, ...]
     prob: float
+    messages: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of patients."""
@@ -72,6 +76,7 @@ class ResponseProbability(ShortForm):
             "setting": self.setting.tolist(),
             "notes": list(self.notes),
             "prob": self.prob,
+            "messages": list(self.messages),
         }
 
 
@@ -126,8 +131,10 @@ def response_probability(
     recall_convergence(posterior, strict=strict, stacklevel=3)
     references = {predictor.name: predictor for predictor in posterior.predictors}
     patients = read_patients(X, references, column_names)
+    messages = [verdict_in_short(posterior.facts["diagnostics"])] if posterior.problems else []
     if patients.left_alone:
-        warnings.warn(patients.left_alone_words(), EvidenceWarning, stacklevel=2)
+        messages.append(patients.left_alone_words())
+        warnings.warn(messages[-1], EvidenceWarning, stacklevel=2)
     rows = encode_rows(posterior, patients.columns, patients.n_rows)
     notes = warn_extrapolation(posterior, rows, stacklevel=3)
     found = predictions(posterior, rows, prob)
@@ -138,6 +145,7 @@ def response_probability(
         setting=rows.settings(),
         notes=tuple(notes),
         prob=float(prob),
+        messages=tuple(messages),
     )
 
 

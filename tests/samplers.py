@@ -73,4 +73,5 @@ class Samplers:
         # A list of seeds (pymc's, one for each chain) or none at all.
         if isinstance(seed, (list, tuple)):
             return [self._shifted(one) for one in seed]
-        return None if seed is None else int(seed) + _STEP * self.shift
+        # Every sampler takes 31 bits.
+        return None if seed is None else (int(seed) + _STEP * self.shift) % 2**31

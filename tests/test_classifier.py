@@ -293,11 +293,10 @@ def test_an_updated_estimator_is_a_new_one(published_fit):
     elsewhere = pd.DataFrame({"population": ["unipolar_depression"]})
     own, other = (updated.predict_proba(rows)[0, 1] for rows in (here, elsewhere))
     before = published_fit.predict_proba(elsewhere)[0, 1]
-    error = error_of(published_fit, elsewhere)[0]
     # What the update resamples is the same draws: they move together.
     assert before < other
-    monte_carlo.above(own, other, 2.0 * error)
-    monte_carlo.below(own, 0.85, 2.0 * error)
+    error = np.hypot(error_of(updated, here)[0], error_of(published_fit, elsewhere)[0])
+    monte_carlo.between(own, other, 0.85, error)
     pd.testing.assert_frame_equal(
         published_fit.effects(0.8), effects_table(published_fit.fit_, 0.8)
     )

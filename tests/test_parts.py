@@ -15,6 +15,7 @@ from ketpredict.compiled import compile_design
 from ketpredict.design import encode
 from ketpredict.errors import SavedFitError
 from ketpredict.evidence import make_evidence, select_horizons
+from ketpredict.expansion import expand
 from ketpredict.extrapolation import extrapolation_notes
 from ketpredict.fitting import SamplerSettings, fit, prepare
 from ketpredict.parts import (
@@ -34,6 +35,7 @@ from ketpredict.report_model import pooling_words
 from ketpredict.spec import load_spec
 from ketpredict.stored_design import design_of
 from ketpredict.summary import prior_of
+from ketpredict.unconstrained import to_points
 from ketpredict.untold import draw_untold
 
 REFERENCES = load_predictors()
@@ -283,6 +285,20 @@ def test_the_spread_between_trials_is_divided_as_the_prior_divides_it():
         for first, second in ((one, two), (one * seen[:, t], two * seen[:, t]), (one**2, two**2)):
             error = np.hypot(first.std(), second.std()) / np.sqrt(count)
             assert abs(first.mean() - second.mean()) < 5.0 * error
+
+
+def test_a_spread_that_was_divided_is_put_together_again():
+    """Leaving trials out goes back from parameters to the points of the density."""
+    design = designed(APART)
+    layout = compile_design(design).model.layout
+    points = 0.4 * np.random.default_rng(9).normal(size=(7, layout.n_dimensions))
+    parameters = expand(design, layout, points)
+    parameters |= draw_untold(design, parameters, np.random.default_rng(10))
+    assert (
+        np.abs(np.log(parameters["trial_scale"]) - points[:, layout.start["trial_scale"]]).min() > 0
+    )
+    again = to_points(design, layout, parameters)[:, layout.start["trial_scale"]]
+    assert again == pytest.approx(points[:, layout.start["trial_scale"]], abs=1e-12)
 
 
 def test_an_active_arm_is_apart_from_control_arms_by_the_prior():

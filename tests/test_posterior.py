@@ -324,6 +324,18 @@ def test_contents_without_a_digest_are_read(saved):
     assert load_posterior(saved).facts == handmade_posterior().facts
 
 
+def test_a_number_changed_before_the_checksum_was_made_is_found(saved):
+    """It is a possible one: nothing but the digest of the contents can tell."""
+    centre = said("predictors", 0, "centre", value=27.9)
+    rewritten(saved, centre)
+    assert "they were changed after they were saved" in refused(saved)
+    rewritten(saved, undigested)
+    assert load_posterior(saved).predictors[0].centre == 27.9
+    handmade_posterior().save(saved)
+    rewritten(saved, drawn("intercept", 0.3))
+    assert "they were changed after they were saved" in refused(saved)
+
+
 def flips(body, rng):
     """Yield 200 bodies with one or a few bytes changed: anywhere, in headers, and in the text."""
     text = body.index(b'{"format"')

@@ -157,7 +157,7 @@ def test_the_data_say_something(posterior, populations):
     def shares(fit):
         return population_table(fit)["prior_share"].to_numpy()
 
-    error = monte_carlo.of(posterior, shares)
+    error = monte_carlo.of(posterior, shares, pieces=2)
     monte_carlo.below(populations["prior_share"].to_numpy(), 0.5, error)
     few, many = (
         int(np.flatnonzero((populations["population"] == population)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ketpredict.errors import DataError
 from ketpredict.tables import MISSING_TEXT
+from ketpredict.visible import one_line
 
 MOST_TOLD = 20
 """How many problems a message lists before it only counts them."""
@@ -100,7 +101,7 @@ def show(value: Any) -> str:
         return "missing" if math.isnan(value) else f"{float(value):.10g}"
     if is_missing(value):
         return "missing"
-    text = str(value)
+    text = one_line(str(value))
     return f"'{text[:37]}...'" if len(text) > 40 else f"'{text}'"
 
 
@@ -123,7 +124,8 @@ def tell(
         Where the rows begin in the table that the message speaks of.
     """
     ordered = sorted(problems, key=lambda problem: -1 if problem.row is None else problem.row)
-    lines = [_line(problem, labels, first_row) for problem in ordered[:MOST_TOLD]]
+    # A line break in a name must not look like one of ours.
+    lines = [one_line(_line(problem, labels, first_row)) for problem in ordered[:MOST_TOLD]]
     if len(ordered) == 1:
         return DataError(f"Table '{name}', {lines[0]}")
     if len(ordered) > MOST_TOLD:

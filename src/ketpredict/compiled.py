@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from nutpie import _lib, sample
+from nutpie import _lib
 from nutpie.sample import CompiledModel
 from scipy.special import ndtri
 
@@ -27,6 +27,8 @@ from ketpredict.layout import Layout, lay_out
 from ketpredict.marginal import between_trial_sd
 from ketpredict.parameter_dims import parameter_dims
 from ketpredict.pieces import addresses, compiled
+from ketpredict.sampling import sample_with_nutpie
+from ketpredict.stopping import check_stop
 
 _POINT, _PLACE = "point", "place"
 _POINTER = ctypes.POINTER(ctypes.c_double)
@@ -104,6 +106,7 @@ class CompiledDensity:
 
     def log_density(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log density and gradient at an unconstrained point."""
+        check_stop()
         point = np.ascontiguousarray(point, dtype=float)
         gradient, value = np.empty(self.model.n_dim), np.empty(1)
         places = [array.ctypes.data_as(_POINTER) for array in (point, gradient, value)]
@@ -150,7 +153,7 @@ def draw_compiled(
         Groups ``posterior``, with the variables and dimensions of the graph's posterior but for
         the standard normals behind its effects, and ``sample_stats``.
     """
-    tree = sample(
+    tree = sample_with_nutpie(
         density.model,
         draws=draws,
         tune=tune,
@@ -159,7 +162,6 @@ def draw_compiled(
         seed=seed,
         target_accept=target_accept,
         progress_bar=progressbar,
-        save_warmup=False,
     )
     points = tree["posterior"][_POINT].to_numpy()
     return posterior_tree(density, points, tree["sample_stats"].to_dataset())

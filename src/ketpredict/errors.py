@@ -6,9 +6,15 @@ knows nothing of the package (scikit-learn's searches, for one) treats them as b
 
 from __future__ import annotations
 
+from ketpredict.visible import one_line, visible
+
 
 class KetpredictError(ValueError):
-    """Base class of the package's errors."""
+    """Base class of the package's errors, in whose messages no control character is hidden."""
+
+    def __str__(self) -> str:
+        """Return the message; its line breaks stay, since lists of problems have some."""
+        return visible(super().__str__())
 
 
 class DataError(KetpredictError):
@@ -32,7 +38,11 @@ class ConvergenceError(KetpredictError):
 
 
 class KetpredictWarning(UserWarning):
-    """Base class of the package's warnings."""
+    """Base class of the package's warnings, whose messages are one line each."""
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return one_line(super().__str__())
 
 
 class ConvergenceWarning(KetpredictWarning):

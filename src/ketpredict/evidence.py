@@ -32,6 +32,7 @@ from ketpredict.spec import (
 )
 from ketpredict.tables import read_table
 
+PUBLISHED = "published"
 PUBLISHED_TABLES = ("arms.csv", "arm_classes.csv", "participants.csv", "associations.csv")
 
 
@@ -155,7 +156,11 @@ def combine(own: Evidence, published: Evidence) -> Evidence:
 
     Where patients of a trial are given, its published arms and published patients are dropped:
     the patients say more and are the same people. Published arms give way to the user's own.
+    Which of the two is the published one is told by its ``source``, whatever their order; of two
+    that are the user's own, the first replaces rows of the second.
     """
+    if own.source == PUBLISHED and published.source != PUBLISHED:
+        own, published = published, own
     _refuse_other_spellings(
         *(getattr(one, table) for one in (published, own) for table in ("participants", "arms"))
     )
@@ -167,8 +172,9 @@ def combine(own: Evidence, published: Evidence) -> Evidence:
         (set(published.participants["trial"]) | set(published.arms["trial"])) & own_trials
     )
     if replaced:
+        kind = "Published rows" if PUBLISHED in published.source else "Rows"
         messages.append(
-            f"Published rows of {', '.join(replaced)} were dropped: your own rows of the same "
+            f"{kind} of {', '.join(replaced)} were dropped: your own rows of the same "
             "trial replace them."
         )
     return _without_double_counts(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import numbers
 import platform
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,11 @@ from ketpredict.prior import draw_prior
 from ketpredict.published_effects import effect_messages
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
+from ketpredict.stopping import passed_on
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 from ketpredict.unit_outcome import unit_probability
 from ketpredict.untold import draw_untold
+from ketpredict.workers import bounded_cores, check_seed, thread_pool
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
 _PRIOR_DRAWS = 4000
@@ -68,6 +70,23 @@ class SamplerSettings:
     target_accept: float = 0.95
     seed: int = 0
     progressbar: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no sampler takes."""
+        for name in ("draws", "tune", "chains"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+                raise KetpredictError(f"{name} is {value!r}; expected a whole number from 1 up.")
+            object.__setattr__(self, name, int(value))  # a plain one, which a file can hold
+        check_seed("seed", self.seed)
+        bounded_cores(self.cores)
+        object.__setattr__(self, "cores", None if self.cores is None else int(self.cores))
+        accept = self.target_accept
+        if isinstance(accept, bool) or not isinstance(accept, numbers.Real) or not 0 < accept < 1:
+            raise KetpredictError(
+                f"target_accept is {accept!r}; expected a number between 0 and 1."
+            )
+        object.__setattr__(self, "target_accept", float(accept))
 
 
 def prepare(
@@ -157,8 +176,34 @@ def _method(settings: SamplerSettings) -> str:
 
 
 def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return all draws that were asked for, or none: samplers take an interrupt for an answer."""
+    with passed_on():
+        tree = _sampled(design, settings)
+        _refuse_partial(tree["posterior"].to_dataset(), settings)
+    return tree
+
+
+def _refuse_partial(draws: xr.Dataset, settings: SamplerSettings) -> None:
+    asked = (settings.chains, settings.draws)
+    for name, values in draws.data_vars.items():
+        found = (values.sizes["chain"], values.sizes["draw"])
+        if found != asked:
+            raise KetpredictError(
+                f"Sampling ended early: {found[0]} chains of {found[1]} draws instead of "
+                f"{asked[0]} of {asked[1]}. There is no fit; fit again."
+            )
+        if not np.isfinite(values.to_numpy()).all():
+            raise KetpredictError(
+                f"Draws of '{name}' are not finite: sampling ended early, or went astray. There is "
+                "no fit; fit again, with other data or inference='nuts'."
+            )
+
+
+def _sampled(design: Design, settings: SamplerSettings) -> xr.DataTree:
     """Return draws: by the compiled kernel for NUTS and approximations, else by the PyMC graph."""
     options = dataclasses.asdict(settings)
+    if settings.cores is not None:
+        options["cores"] = bounded_cores(settings.cores)
     approximate = settings.inference in APPROXIMATIONS
     if settings.inference not in _COMPILED_NUTS and not approximate:
         return draw(build(design), **options)
@@ -177,7 +222,7 @@ def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
             f"The compiled likelihood cannot be used ({error}); the PyMC graph is sampled "
             "instead, which takes up to a minute longer to compile.",
             KetpredictWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return draw(build(design), **options)
     if approximate:
@@ -274,7 +319,7 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
     whole = np.array_equal(n, np.round(n))
-    with ThreadPoolExecutor(1) as pool:
+    with thread_pool(1) as pool:
         # One generator and one call: replicates do not depend on the number of cores.
         binomial = np.random.default_rng(seed).binomial
         drawn = pool.submit(binomial, n.astype(int), probability) if whole else None

@@ -30,6 +30,7 @@ from pymc.distributions.dist_math import binomln
 from ketpredict.design import Design
 from ketpredict.graph_effects import add_effects
 from ketpredict.graph_evidence import arms_log_density, people_log_density
+from ketpredict.graph_model import ResponseModel
 from ketpredict.graph_predictors import add_predictor_law, describe_arms, weigh_patterns
 from ketpredict.graph_response import response_tails, unit_linear_predictor
 from ketpredict.graph_rows import SharedRows, share_rows
@@ -51,7 +52,7 @@ def build(design: Design) -> pm.Model:
     the responders depend on it alone: what is added to it by ``pm.do`` moves them.
     """
     shared = share_rows(design)
-    with pm.Model(coords=coordinates(design)) as model:
+    with ResponseModel(coords=coordinates(design)) as model:
         parameters = {**_intercepts(design), **_arms(design), **_study_and_time(design)}
         parameters |= _slopes(design)
         if design.predictors:

@@ -21,7 +21,6 @@ import time
 import warnings
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -39,6 +38,7 @@ from ketpredict.left_out import Fold, folds_of, without
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.posterior import Posterior
 from ketpredict.short_form import ShortForm
+from ketpredict.side_by_side import side_by_side
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.validation_tables import comparison_table, pooled_table, trial_table, unit_table
@@ -218,8 +218,8 @@ def _in_parallel(function: Any, n_jobs: int, posterior: Posterior, *arguments: A
     design, folds, *rest = arguments
     # What other groups hold is not needed, and would travel to every worker.
     light = dataclasses.replace(posterior, groups={"posterior": posterior.groups["posterior"]})
-    tasks = (joblib.delayed(function)(light, design, fold, *rest) for fold in folds)
-    return list(joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks))
+    tasks = [(light, design, fold, *rest) for fold in folds]
+    return side_by_side(function, tasks, n_jobs)
 
 
 def _refit_settings(posterior: Posterior) -> SamplerSettings:

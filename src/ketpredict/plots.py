@@ -7,17 +7,19 @@ plots do not have.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ketpredict.tables import write_atomically
+from ketpredict.figure_names import show_names_as_they_are
 from ketpredict.wording import (
     arm_words,
     percent,
@@ -25,6 +27,7 @@ from ketpredict.wording import (
     population_words,
     trial_words,
 )
+from ketpredict.writing import write_whole
 
 ACTIVE, CONTROL, QUIET = "#0072B2", "#D55E00", "#6E6E6E"
 _ROW_INCHES = 0.27
@@ -37,10 +40,11 @@ _DOTS_PER_INCH = 130
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG, all of it or nothing, and return the path."""
-    target = Path(path)
-    with write_atomically(target) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
-    return target
+    stream = io.BytesIO()
+    show_names_as_they_are(figure)
+    with mpl.rc_context({"text.parse_math": False}):  # what is made while it is drawn
+        figure.savefig(stream, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
+    return write_whole(path, stream.getvalue())
 
 
 def forest_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:

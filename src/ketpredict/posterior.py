@@ -12,6 +12,7 @@ import functools
 import json
 import zlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ from ketpredict.saved_fit_checks import (
 )
 from ketpredict.saved_fit_file import METADATA as _METADATA
 from ketpredict.saved_fit_file import TRAILER_LENGTH as _TRAILER_LENGTH
-from ketpredict.saved_fit_file import Declared, SavedFile, opened
+from ketpredict.saved_fit_file import Declared, SavedFile, in_memory, opened
 from ketpredict.saved_fit_file import closing_line as _trailer
 from ketpredict.saved_fit_numbers import contents_digest
 from ketpredict.short_form import ShortForm
 from ketpredict.spec import ModelSpec, parse_spec
-from ketpredict.tables import write_atomically
 from ketpredict.without_patients import without_patients
+from ketpredict.writing import check_target, write_whole
 
 FORMAT = 4
 __all__ = [
@@ -245,10 +246,30 @@ class Posterior(ShortForm):
         -------
         Path
             The file written.
+
+        Raises
+        ------
+        SavedFitError
+            The fit is none that could be loaded again, for one because draws are not finite; a file
+            that was there is kept.
+        DataError
+            The file cannot be written, and is as it was.
         """
         if not patients:
             return self.without_patients().save(path)
         path = Path(path)
+        check_target(path)
+        body = self._content()
+        try:
+            _taken(in_memory(body), path)
+        except SavedFitError as error:
+            raise SavedFitError(
+                f"'{path}' was not written, since it could not be loaded again. {error}"
+            ) from error
+        return write_whole(path, body, _trailer(body))
+
+    def _content(self) -> bytes:
+        """Return the file without its closing line, made in memory: HDF5 itself writes no file."""
         tree = self._tree(self.groups)
         tree.attrs["ketpredict_format"] = FORMAT
         tree[_METADATA] = _metadata_group(self.metadata())
@@ -260,11 +281,7 @@ class Posterior(ShortForm):
             }
             for group, variables in self.groups.items()
         }
-        with write_atomically(path) as temporary:
-            tree.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-            content = temporary.read_bytes()
-            temporary.write_bytes(content + _trailer(content))
-        return path
+        return bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 
 def load_posterior(path: str | Path) -> Posterior:
@@ -276,13 +293,17 @@ def load_posterior(path: str | Path) -> Posterior:
         No such file, a file of another program, a damaged or truncated file, or a format that this
         version does not read, contents that are not those of a fit; the message says which.
     """
-    path = Path(path)
+    return _taken(opened(Path(path)), Path(path))
+
+
+def _taken(source: AbstractContextManager[SavedFile], path: Path) -> Posterior:
+    """Return the fit that a file holds; whatever else a file can hold is an error of ours."""
     try:
-        with opened(path) as file:
+        with source as file:
             return _parse(file, path)
     except SavedFitError:
         raise
-    # Whatever a file can hold that no fit does: HDF5, JSON, the specification, the predictors.
+    # HDF5, JSON, the specification, the predictors.
     except (
         ArithmeticError,
         AttributeError,

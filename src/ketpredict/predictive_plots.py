@@ -29,7 +29,7 @@ from ketpredict.panels import (
     panels,
     room_for_labels,
 )
-from ketpredict.wording import arm_words, population_words, trial_words
+from ketpredict.wording import arm_words, plain_words, population_words, trial_words
 
 _KINDS = {"patients": ("Single patients", BLUE, "o"), "arm": ("Published arms", ORANGE, "s")}
 _ROW = 0.24
@@ -245,7 +245,7 @@ def predictors_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         limits = [(rows["lower"].to_numpy(), rows["upper"].to_numpy(), BLUE, 6.0)]
         labels = [f"{trial_words(row['trial'])}" for row in rows.to_dict("records")]
         interval_rows(place, labels, limits, rows["observed"].to_list())
-        place.set_title(str(predictor).replace("_", " "), fontsize=9, loc="left")
+        place.set_title(plain_words(predictor), fontsize=9, loc="left")
         place.set_xlabel(units.get(str(what), "Correlation"), fontsize=9.5)
     return figure
 

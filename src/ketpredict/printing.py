@@ -25,6 +25,7 @@ from ketpredict.wording import (
     pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     setting_words,
     signed,
@@ -201,7 +202,7 @@ def literature_print(table: pd.DataFrame) -> Table:
         ]
         worth = f"{row['effective_lower']:.0f}{DASH}{row['effective_upper']:.0f}"
         printed.add_row(
-            str(row["predictor"]).replace("_", " "),
+            plain_words(row["predictor"]),
             f"{row['effects']},  {row['patients']:3d}",
             *slopes,
             f"{row['effective_patients']:.0f}\n({worth})",
@@ -218,7 +219,7 @@ def effects_print(table: pd.DataFrame) -> Table:
     for row in table.sort_values("shift", key=abs, ascending=False).to_dict("records"):
         mark = "" if row["pareto_k"] <= PARETO_LIMIT else " †"
         printed.add_row(
-            str(row["effect"]).replace("_", " "),
+            plain_words(row["effect"]),
             f"{row['power']:g}",
             signed(row["shift"]),
             f"{pareto_words(row['pareto_k'])}{mark}",

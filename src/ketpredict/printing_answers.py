@@ -15,6 +15,7 @@ from ketpredict.wording import (
     pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     signed_points,
     trial_words,
@@ -80,7 +81,7 @@ def marginal_effects_print(table: pd.DataFrame, prob: float) -> Group:
         )  # fmt: skip
         for row in rows.to_dict("records"):
             printed.add_row(
-                str(row["predictor"]).replace("_", " "),
+                plain_words(row["predictor"]),
                 str(row["step"]),
                 f"{signed_points(row['difference'])}\n"
                 f"({signed_points(row['lower'])} to {signed_points(row['upper'])})",

@@ -85,10 +85,11 @@ from ketpredict.report_validation import (
 )
 from ketpredict.stored_design import require_patients
 from ketpredict.summary import population_table, slope_table
-from ketpredict.tables import write_atomically
 from ketpredict.tripod import AUTHOR, FILLED, IN_PART, checklist
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
+from ketpredict.visible import visible
 from ketpredict.wording import RESEARCH_ONLY, remedy_words, verdict_in_short, verdict_words
+from ketpredict.writing import check_target, write_whole
 
 TEMPLATE = "report_template.html"
 _INNER = 0.5
@@ -143,16 +144,12 @@ def write_report(
     """
     target = Path(path)
     check_interval(prob)
-    if target.is_dir() or not target.parent.is_dir():
-        reason = "it is a folder" if target.is_dir() else f"there is no folder '{target.parent}'"
-        raise DataError(f"Report '{path}' cannot be written: {reason}.")
+    check_target(path)
     require_patients(posterior)
     if validation is not None and not isinstance(validation, LeftOut):
         validation = read_validation(validation, posterior)
     page = report_page(posterior, prob, validation, progress)
-    with write_atomically(target) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-    return target
+    return write_whole(target, page.encode())
 
 
 def report_page(
@@ -221,9 +218,15 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_as_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _as_shown(value: Any) -> Any:
+    """Return what a page shows of a value: of texts that are no markup, no control characters."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:

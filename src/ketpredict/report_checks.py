@@ -20,6 +20,7 @@ from ketpredict.wording import (
     pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     trial_words,
 )
@@ -145,7 +146,7 @@ def _by_pattern(frame: pd.DataFrame, content: str) -> Table:
         "responders-by-pattern",
         "Responders by kind of data and by which predictors are known",
         [
-            ("Known predictors", lambda row: str(row["known"]).replace("_", " ")),
+            ("Known predictors", lambda row: plain_words(row["known"])),
             ("Of", lambda row: _KINDS[row["kind"]]),
             *_replicated(content),
         ],
@@ -288,7 +289,7 @@ def _replicates_alt(frame: pd.DataFrame) -> str:
 def _row_words(row: pd.Series) -> str:
     writers: dict[str, Callable[[Any], str]] = {
         "trial": trial_words,
-        "known": lambda value: f"known {value}".replace("_", " "),
+        "known": lambda value: plain_words(f"known {value}"),
         "population": population_words,
         "arm": lambda value: arm_words(value).lower(),
     }

@@ -17,7 +17,7 @@ from ketpredict.prior_families import Prior
 from ketpredict.report_tables import Table, interval, number, table_of
 from ketpredict.spec import ModelSpec, load_spec
 from ketpredict.summary import variance_ratio
-from ketpredict.wording import percent
+from ketpredict.wording import percent, plain_words
 
 SHIPPED = {"probit": "published", "logit": "odds_ratios"}
 """The model file of the package whose priors are the defaults with each link."""
@@ -119,7 +119,7 @@ def prior_table(posterior: Posterior) -> Table:
         "priors",
         "Priors on the latent scale, their sources, and which nobody chose",
         (
-            ("Prior", lambda row: str(row["name"]).replace("_", " ")),
+            ("Prior", lambda row: plain_words(row["name"])),
             ("Of", lambda row: _PRIORS[row["name"]][0]),
             ("Distribution", lambda row: _family(posterior.spec.priors[row["name"]])),
             ("Chosen for these data?", chosen),

@@ -54,8 +54,10 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not text"
         raise DataError(f"Validation '{path}' cannot be read: {reason}.") from None
     try:
         found = json.loads(text)

@@ -10,9 +10,12 @@ import xarray as xr
 
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.errors import KetpredictError
+from ketpredict.stopping import check_stop
 
 NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 _NUTPIE = ("nuts", "nutpie")
+_LOOK_UP = 0.2
+"""Seconds between two questions whether to go on."""
 
 
 def step_methods() -> tuple[str, ...]:
@@ -85,12 +88,11 @@ def _draw_with_nutpie(
 
     compiled = nutpie.compile_pymc_model(model, var_names=_of_parameters(model))
     # More chains at once than cores only makes each of them slower.
-    tree = nutpie.sample(
+    tree = sample_with_nutpie(
         compiled,
         seed=seed,
         target_accept=target_accept,
         progress_bar=progressbar,
-        save_warmup=False,
         **settings,
     )
     return _only_draws(tree)
@@ -101,6 +103,38 @@ def _of_parameters(model: pm.Model) -> list[str]:
     dims = model.named_vars_to_dims
     variables = [*model.free_RVs, *model.deterministics]
     return [v.name for v in variables if "unit" not in (dims.get(v.name) or ())]
+
+
+def sample_with_nutpie(compiled: Any, **settings: Any) -> xr.DataTree:
+    """Return all draws that nutpie was asked for, or end with its threads.
+
+    Left to wait by itself, nutpie takes Ctrl-C for the wish to have the draws so far, and cannot be
+    told to stop where it is not the main thread that waits.
+
+    Parameters
+    ----------
+    compiled : nutpie.CompiledModel
+    **settings
+        As ``nutpie.sample`` takes them.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The user, or the caller of this thread, wants no more of it.
+    """
+    import nutpie
+
+    sampler = nutpie.sample(compiled, blocking=False, save_warmup=False, **settings)
+    try:
+        while True:
+            check_stop()
+            try:
+                return sampler.wait(timeout=_LOOK_UP)
+            except TimeoutError:
+                continue
+    except BaseException:
+        sampler.cancel()  # and its threads have ended: what they read may go
+        raise
 
 
 def _only_draws(tree: xr.DataTree) -> xr.DataTree:

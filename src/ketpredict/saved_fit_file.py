@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -115,6 +116,21 @@ def opened(path: Path) -> Iterator[SavedFile]:
         # HDF5 is given the handle, not the name: it can open nothing beside it by mistake.
         with h5py.File(handle, "r") as file:
             yield _contents(file, handle, length)
+
+
+@contextlib.contextmanager
+def in_memory(body: bytes) -> Iterator[SavedFile]:
+    """Yield what a file without its closing line would hold, its structure checked.
+
+    Raises
+    ------
+    ValueError
+        It is not built as fits are.
+    """
+    import h5py
+
+    with io.BytesIO(body) as handle, h5py.File(handle, "r") as file:
+        yield _contents(file, handle, len(body))
 
 
 def _handle(path: Path) -> IO[bytes]:

@@ -72,7 +72,7 @@ def draw_truth(
         if scale in given and scale in drawn and effect not in given:
             ratio = float(given[scale]) / float(drawn[scale]) if drawn[scale] else 0.0
             parameters[effect] = drawn[effect] * ratio
-            if scale in _scales_left_out(design):
+            if given[scale] > 0 and scale in _scales_left_out(design):
                 # Asked for by name: the only level then deviates too.
                 parameters[effect] = float(given[scale]) * rng.normal(size=drawn[effect].shape)
     parameters["slope"] = parameters["prognostic_slope"] + parameters["predictive_slope"]

@@ -159,6 +159,12 @@ class ModelSpec(ShortForm):
         unknown = sorted(set(priors) - set(self.priors))
         if unknown:
             raise SpecificationError(f"Unknown priors {unknown}; known: {sorted(self.priors)}.")
+        wrong = sorted(name for name, prior in priors.items() if not isinstance(prior, Prior))
+        if wrong:
+            raise SpecificationError(
+                f"{', '.join(f'{name} is {priors[name]!r}' for name in wrong)}; expected "
+                'ketpredict.Prior("half_normal", (0.5,)) and the like.'
+            )
         changed = dataclasses.replace(self, priors={**self.priors, **priors})
         return parse_spec(changed.as_table(), source=f"model '{self.name}' with other priors")
 
@@ -192,6 +198,12 @@ def load_spec(model: str | Path | ModelSpec) -> ModelSpec:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecificationError(f"Model file '{path}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SpecificationError(
+            f"Model file '{path}' is not UTF-8 text, as TOML is; save it as UTF-8."
+        ) from None
+    except ValueError as error:
+        raise SpecificationError(f"Model file '{path}' cannot be read: {error}.") from None
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

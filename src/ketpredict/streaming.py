@@ -26,6 +26,7 @@ from ketpredict.predictors import Predictor
 from ketpredict.rows import encode_rows
 from ketpredict.short_form import ShortForm
 from ketpredict.summary import prediction_table
+from ketpredict.workers import bounded_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,7 @@ def predict_file(
         As :func:`ketpredict.response_probability` does, once for the whole file.
     """
     check_interval(prob)
+    bounded_cores(cores)
     batches = open_batches(source, rows_at_once)
     posterior, column_names = fit_of(fit)
     recall_convergence(posterior, strict=strict, stacklevel=3)

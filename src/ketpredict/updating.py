@@ -37,6 +37,7 @@ from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
 from ketpredict.untold import draw_variable
 from ketpredict.wording import pareto_words
+from ketpredict.workers import check_seed
 
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
 _OF_TRIAL = ("trial_effect", "treatment_deviation", "trial_slope")
@@ -93,6 +94,7 @@ def update(
         size of the diagnostics below 400: fit anew with the counts among the evidence. The verdict
         stays with the fit.
     """
+    check_seed("seed", seed)
     require_patients(posterior)
     used = _checked(posterior, counts)
     before = design_of(posterior)

@@ -15,6 +15,7 @@ from ketpredict.diagnostics import (
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
+from ketpredict.visible import one_line
 
 RESEARCH_ONLY = "For research; not for treatment decisions."
 MODEL_LIMITS = (
@@ -55,7 +56,7 @@ def outcome_words(hours: float, threshold: float, scale: str, *, course: bool) -
     The scale is named only where its own threshold differs from 50 %.
     """
     when = f"end of a repeated course, {hours:g} h" if course else f"{hours:g} h after one dose"
-    named = f"{scale.replace('_', '-')} " if threshold != FULL_THRESHOLD and scale else ""
+    named = f"{one_line(scale).replace('_', '-')} " if threshold != FULL_THRESHOLD and scale else ""
     return f"{when}, {named}improved by {threshold:g} % or more"
 
 
@@ -106,7 +107,7 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 def step_words(predictor: Predictor) -> str:
     """Return what one unit of a predictor's reference scale is: ``6 kg/m² more``."""
     if predictor.category:
-        return f"{predictor.level} vs. {predictor.reference_level}"
+        return one_line(f"{predictor.level} vs. {predictor.reference_level}")
     if predictor.kind == "binary":
         return "present vs. absent"
     if predictor.transform == "log":
@@ -117,7 +118,7 @@ def step_words(predictor: Predictor) -> str:
 def value_words(predictor: Predictor, value: float) -> str:
     """Return a predictor's value with its unit, ``31 kg/m²``; yes or no if it is binary."""
     if predictor.category:
-        return predictor.level if value > 0.5 else predictor.reference_level
+        return one_line(predictor.level if value > 0.5 else predictor.reference_level)
     if predictor.kind == "binary":
         return "yes" if value > 0.5 else "no"
     return f"{value:.4g} {unit_words(predictor.unit)}".strip()
@@ -178,6 +179,11 @@ def _number(table: dict[str, object], key: str) -> float:
     return float(table[key])  # type: ignore[arg-type]
 
 
+def plain_words(name: object) -> str:
+    """Return a name for readers, ``family_history`` as ``family history``; nothing in it hidden."""
+    return one_line(str(name)).replace("_", " ")
+
+
 def _sentence(name: str) -> str:
-    words = name.replace("_", " ").strip()
+    words = plain_words(name).strip()
     return words[:1].upper() + words[1:]

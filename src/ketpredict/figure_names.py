@@ -1,0 +1,21 @@
+"""Names in figures as they are: control characters as escapes, a dollar sign as a dollar sign."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+
+from ketpredict.visible import visible
+
+
+def show_names_as_they_are(figure: Figure) -> None:
+    """Take every text of a figure literally, those that its axes write on their own included."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(visible(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for formatter in (axis.get_major_formatter(), axis.get_minor_formatter()):
+                if isinstance(formatter, FixedFormatter):
+                    formatter.seq = [visible(str(label)) for label in formatter.seq]

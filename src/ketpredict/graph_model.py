@@ -14,7 +14,7 @@ from typing import Any
 import pymc as pm
 
 
-class ResponseModel(pm.Model):
+class ResponseModel(pm.Model):  # type: ignore[misc]
     """A :class:`pymc.Model` in every respect but the mode in which its draws are compiled.
 
     Densities are compiled as ever, by PyMC and by its samplers. Any mode can be asked for:

@@ -61,7 +61,7 @@ def draw(
         return _draw_with_nutpie(model, settings, target_accept, seed, progressbar)
     settings |= {"random_seed": seed, "progressbar": progressbar}
     settings |= {"compute_convergence_checks": False, "model": model}
-    settings |= {"var_names": _of_parameters(model)}
+    settings |= {"var_names": parameter_names(model)}
     if inference in NUTS_SAMPLERS:
         settings |= {"nuts_sampler": inference, "target_accept": target_accept}
     elif inference in step_methods():
@@ -86,7 +86,7 @@ def _draw_with_nutpie(
 ) -> xr.DataTree:
     import nutpie
 
-    compiled = nutpie.compile_pymc_model(model, var_names=_of_parameters(model))
+    compiled = nutpie.compile_pymc_model(model, var_names=parameter_names(model))
     # More chains at once than cores only makes each of them slower.
     tree = sample_with_nutpie(
         compiled,
@@ -98,7 +98,7 @@ def _draw_with_nutpie(
     return _only_draws(tree)
 
 
-def _of_parameters(model: pm.Model) -> list[str]:
+def parameter_names(model: pm.Model) -> list[str]:
     """Return the variables that draws are kept of: none as long as the data."""
     dims = model.named_vars_to_dims
     variables = [*model.free_RVs, *model.deterministics]

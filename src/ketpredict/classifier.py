@@ -16,6 +16,7 @@ from ketpredict.fitted_response import FittedResponse
 from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.published import PUBLISHED, load_fit
 from ketpredict.spec import ModelSpec
+from ketpredict.stopping import held_back
 
 # What only a fit needs is imported there: a loaded fit predicts without PyMC, nutpie and pandera.
 if TYPE_CHECKING:
@@ -143,9 +144,10 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         Rows are sorted and equal rows merged before anything is computed, so that the posterior is
         the same to the last bit for any order of rows, and for a row of weight 2 or two equal rows.
         """
-        from ketpredict.evidence import announce
-        from ketpredict.fitting import fit, prepare
-        from ketpredict.training_inputs import training_inputs
+        with held_back():
+            from ketpredict.evidence import announce
+            from ketpredict.fitting import fit, prepare
+            from ketpredict.training_inputs import training_inputs
 
         settings = self._settings()
         before = dict(self.__dict__)

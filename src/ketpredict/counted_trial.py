@@ -29,6 +29,7 @@ from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.lattice import lattice
 from ketpredict.marginal import normal_average, normal_slope
 from ketpredict.predictor_law import Draws, square_root
+from ketpredict.stopping import check_stop
 from ketpredict.unit_outcome import ArmMixture, arm_mixture, summary_of, take_units
 
 _SEED = 20_240_613
@@ -105,6 +106,7 @@ def _some(draws: Draws, part: slice) -> Draws:
 
 def _part(draws: Draws, design: Design, units: np.ndarray, uniform: np.ndarray) -> TrialCandidates:
     """Return the candidates of some draws; `uniform` is (draw, candidate, number)."""
+    check_stop()
     size = len(draws.predictors)
     normal = ndtri(np.clip(uniform, _SMALL, 1.0 - _SMALL))
     arms = [take_units(design.units, np.array([unit])) for unit in units]

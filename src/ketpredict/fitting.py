@@ -36,7 +36,7 @@ from ketpredict.prior import draw_prior
 from ketpredict.published_effects import effect_messages
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
-from ketpredict.stopping import passed_on
+from ketpredict.stopping import held_back, passed_on
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
 from ketpredict.unit_outcome import unit_probability
 from ketpredict.untold import draw_untold
@@ -212,7 +212,8 @@ def _sampled(design: Design, settings: SamplerSettings) -> xr.DataTree:
         return draw(build(design), **options)
     try:
         # Imported here: a nutpie with other internals must leave the graph's road open.
-        from ketpredict.compiled import compile_design, draw_compiled
+        with held_back():
+            from ketpredict.compiled import compile_design, draw_compiled
 
         density = compile_design(design)
         if not approximate:

@@ -36,6 +36,7 @@ from ketpredict.layout import Layout
 from ketpredict.left_out import Fold, nothing, only
 from ketpredict.marginal import rate_location
 from ketpredict.pieces import compiled
+from ketpredict.stopping import check_stop
 from ketpredict.unconstrained import to_points
 
 POINTS = (16, 64)
@@ -106,6 +107,7 @@ def fold_log_density(
     found = np.empty((2, len(at)))
     curvature = None
     for s, point in enumerate(at):
+        check_stop()
         point[own.place] = start
         prior = _normal_log_density(start, centre[s], spread[s])
         shared_part = bare(point) - prior

@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+_that_raise: set[Any] = {signal.default_int_handler}
+"""Handlers that do nothing but raise KeyboardInterrupt."""
+
 
 class Stopped(KeyboardInterrupt):
     """Ends work in a thread whose caller was interrupted, or failed."""
@@ -112,6 +115,8 @@ def passed_on() -> Iterator[None]:
             raised.append(error)
             raise
 
+    if handler in _that_raise:
+        _that_raise.add(remember)
     signal.signal(signal.SIGINT, remember)
     try:
         yield
@@ -122,5 +127,27 @@ def passed_on() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGINT) is remember:
             signal.signal(signal.SIGINT, handler)
+        _that_raise.discard(remember)
     if raised:
         raise raised[0]
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let an interrupt wait for the end of the block, for imports.
+
+    A large library whose import was interrupted is half there, and stays unusable in this process.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not callable(handler) or handler not in _that_raise or not in_main:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(signal.SIGINT, None)

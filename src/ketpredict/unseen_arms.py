@@ -27,6 +27,7 @@ from ketpredict.design import Design
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.marginal import normal_average, normal_slope
 from ketpredict.predictor_law import Draws, square_root
+from ketpredict.stopping import check_stop
 from ketpredict.unit_outcome import ArmMixture, arm_mixture, summary_of, take_units
 
 _SEED = 20_240_613
@@ -153,6 +154,7 @@ def unseen_arm_probability(
     size = max(1, _MOST_AT_ONCE // (points * 2 ** len(design.binary_idx)))
     found = []
     for start in range(0, len(draws), size):
+        check_stop()
         some = _some_draws(draws, slice(start, start + size))
         trials = _in_trials(some, design, unit, normal[:, 1:], False)
         share = np.exp(trials.evidence - logsumexp(trials.evidence, axis=1, keepdims=True))
@@ -166,6 +168,7 @@ def unseen_arm_probability(
 def _part(
     draws: Draws, design: Design, unit: int, points: int, new_population: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    check_stop()
     normal = _normal_points(points, 2 * len(draws.predictors))
     trials = _in_trials(draws, design, unit, normal, new_population)
     responders, n = float(design.units.responders[unit]), float(design.units.n[unit])

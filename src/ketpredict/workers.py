@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ketpredict.errors import KetpredictError
-from ketpredict.stopping import Stop
+from ketpredict.stopping import Stop, check_stop
 
 _WAITING_PER_CORE = 4
 
@@ -129,6 +129,7 @@ def work_off(pieces: Iterable[Callable[[], None]], cores: int | None = None) -> 
     first = list(itertools.islice(source, 2))
     if cores == 1 or len(first) < 2:
         for piece in itertools.chain(first, source):
+            check_stop()
             piece()
         return
     waiting: collections.deque[concurrent.futures.Future[None]] = collections.deque()

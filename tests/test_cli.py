@@ -352,6 +352,7 @@ ours_2,ptsd,ketamine,24,18,7
 """
 
 
+@pytest.mark.draws
 @pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
 @pytest.mark.parametrize("beside", ["none", "published"])
 def test_own_arms_enter_and_the_command_of_the_report_makes_the_same_fit(run, tmp_path, beside):

@@ -430,14 +430,12 @@ def test_a_report_is_written_whole_or_not_at_all(plain, tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     path.write_text("the old one")
 
-    def half(self, *_args, **_settings):
-        with open(self, "w") as file:
-            file.write("half")
+    def half(*_paths):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(report, "report_page", lambda *_: "the new one")
     with monkeypatch.context() as broken:
-        broken.setattr("pathlib.Path.write_text", half)
+        broken.setattr("ketpredict.writing.os.replace", half)
         with pytest.raises(DataError, match="No space left on device"):
             write_report(plain[0], path)
     assert path.read_text() == "the old one"

@@ -7,9 +7,11 @@ NumPy and h5py; nothing in a file is ever executed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import sys
 import zlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -281,7 +283,14 @@ class Posterior(ShortForm):
             }
             for group, variables in self.groups.items()
         }
-        return bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))
+        with _on_this_machine():
+            return bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))
+
+
+def _on_this_machine() -> AbstractContextManager[Any]:
+    """Return a context in which xarray asks no Dask cluster for a lock on this memory."""
+    dask = sys.modules.get("dask")  # nothing here needs it: where it is in use, it is there
+    return dask.config.set(scheduler="synchronous") if dask else contextlib.nullcontext()
 
 
 def load_posterior(path: str | Path) -> Posterior:

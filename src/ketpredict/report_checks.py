@@ -16,8 +16,8 @@ from ketpredict.report_tables import Column, Row, Table, interval, number, p_wor
 from ketpredict.wording import (
     DASH,
     arm_words,
-    pareto_words,
     counted,
+    pareto_words,
     percent,
     percent_range,
     population_words,

@@ -230,7 +230,9 @@ def _groups(
     lead = posterior.groups["posterior"]["intercept"].shape[:2]
     groups: dict[str, Any] = {
         name: {
-            variable: values.reshape(-1, *values.shape[2:])[index].reshape(values.shape)
+            variable: values.reshape(posterior.n_draws, *values.shape[2:])[index].reshape(
+                values.shape
+            )
             for variable, values in variables.items()
         }
         if name in _RESAMPLED
@@ -324,16 +326,21 @@ def _facts(
         )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws
-    for name in ("ess_bulk", "ess_tail"):
-        if name in diagnostics:
-            diagnostics[name] = diagnostics[name] * kept
-    enough = min(effective, *(diagnostics.get(n, effective) for n in ("ess_bulk", "ess_tail")))
+    # Chains have effective sample sizes, approximations effective draws; the others are None.
+    sizes = [
+        name
+        for name in ("ess_bulk", "ess_tail", "effective_draws")
+        if diagnostics.get(name) is not None
+    ]
+    for name in sizes:
+        diagnostics[name] = diagnostics[name] * kept
+    enough = min([effective, *(diagnostics[name] for name in sizes)])
     if not shape <= PARETO_LIMIT or enough < ESS_LIMIT:
         diagnostics["problems"] = [
             *diagnostics["problems"],
             f"the counts of {trial} moved the fit far: their weights are worth {effective:.0f} of "
             f"{posterior.n_draws} draws (smallest effective sample size {enough:.0f}, limit "
-            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit again with these "
-            "counts among the evidence",
+            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit "
+            "again with these counts among the evidence",
         ]
     return facts

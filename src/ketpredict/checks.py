@@ -269,7 +269,7 @@ def predictive_table(
     DataFrame
         The columns of `by`, ``kind`` (arm, patients or both), ``hours``, ``observed``, ``n``,
         ``lower``, ``median`` and ``upper`` (replicated responders) and ``p_value``
-        (two-sided, mid-p).
+        (two-sided, mid-p); with arms also ``control`` (whether the arm is one).
 
     Raises
     ------
@@ -284,7 +284,10 @@ def replicates_table(found: Replicates, prob: float = 0.9) -> pd.DataFrame:
     tails = [(1.0 - prob) / 2.0, 0.5, (1.0 + prob) / 2.0]
     lower, median, upper = np.quantile(found.replicated, tails, axis=0)
     pairs = zip(found.replicated.T, found.observed, strict=True)
-    return found.labels.drop(columns="active").assign(
+    labels = found.labels.drop(columns="active")
+    if "arm" in labels:
+        labels["control"] = ~found.labels["active"].astype(bool)
+    return labels.assign(
         observed=found.observed,
         n=found.n,
         lower=lower,

@@ -372,11 +372,13 @@ def _arm_order(names: set[str], evidence: Evidence) -> tuple[str, ...]:
 
     Ketamine, where the package knows any of the arms or published effects enter. In data of another
     field the first active arm by name, or the first arm where none is active: the intercept must
-    be that of an arm that somebody was in.
+    be that of an arm that somebody was in. A control of a name that the package knows (saline)
+    beside active arms that it does not know is another field's.
     """
-    reference = REFERENCE_ARM
-    if not names & set(load_arm_classes().index) and not len(evidence.associations):
-        active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+    reference, known = REFERENCE_ARM, set(load_arm_classes().index)
+    active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+    foreign = not active & known if active else not names & known
+    if foreign and not len(evidence.associations):
         reference = min(active or names)
     return (reference, *sorted(names - {reference}))
 

@@ -269,7 +269,8 @@ def evidence_values(posterior: Posterior, predictor: str) -> pd.DataFrame:
 def _predictor(posterior: Posterior, name: str) -> Predictor:
     known = {predictor.name: predictor for predictor in posterior.predictors}
     if name not in known:
-        raise DataError(f"'{name}' is no predictor of this fit; it has {', '.join(known)}.")
+        has = f"it has {', '.join(known)}" if known else "it was fitted without predictors"
+        raise DataError(f"'{name}' is no predictor of this fit; {has}.")
     return known[name]
 
 

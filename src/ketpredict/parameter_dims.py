@@ -6,7 +6,8 @@ import itertools
 from typing import Any
 
 from ketpredict.design import Design
-from ketpredict.spec import CURVES, STUDY_TERMS
+from ketpredict.field_of_fit import study_term_labels
+from ketpredict.spec import CURVES
 
 _DIMS: dict[str, tuple[str, ...]] = {
     "intercept": (),
@@ -94,7 +95,7 @@ def coordinates(design: Design) -> dict[str, Any]:
         "arm": list(design.arms),
         "other_arm": list(design.arms[1:]),
         "arm_class": list(class_names(design)),
-        "study_term": list(STUDY_TERMS),
+        "study_term": study_term_labels(design.arms),
         "curve": list(CURVES),
         "knot": list(design.spec.horizons.knots),
         "step": list(range(len(design.spec.horizons.knots) - 1)),

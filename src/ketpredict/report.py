@@ -57,7 +57,13 @@ from ketpredict.report_model import (
     prior_table,
     priors_words,
 )
-from ketpredict.report_origin import commands, limits, origin_table, tables_of
+from ketpredict.report_origin import (
+    commands,
+    limits,
+    origin_table,
+    tables_of,
+    title_and_outcome,
+)
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
@@ -175,6 +181,7 @@ def report_page(
         content |= _literature(posterior)
         content |= _validation(validation)
     say("Page ...")
+    title, outcome = title_and_outcome(posterior)
     rows = checklist(answers(posterior, validation))
     return (
         _environment()
@@ -182,6 +189,8 @@ def report_page(
         .render(
             **content,
             spec=posterior.spec,
+            title=title,
+            outcome=outcome,
             prob=f"{100 * prob:g} %",
             research_only=RESEARCH_ONLY,
             version=__version__,

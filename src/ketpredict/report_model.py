@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ketpredict.chain_statistics import chain_statistics
 from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.panels import BLUE, QUIET, legend, line, panels, room_for_labels
 from ketpredict.parts import part_words
 from ketpredict.posterior import Posterior
@@ -30,7 +31,7 @@ _PRIORS = {
     "active_class_mean": ("mean of other active arms against the reference", _WEAK),
     "control_class_mean": ("mean of control arms against the reference", _WEAK),
     "arm_scale": ("spread of arms within their class", _WEAK),
-    "study_term": ("open label, enriched sample, new antidepressant: a shift each", _WEAK),
+    "study_term": ("open label, enriched sample, a treatment added: a shift each", _WEAK),
     "horizon_scale": ("step of the horizon offsets for one unit of log time", _WEAK),
     "improvement_sd": (
         "SD of percent improvement, for thresholds other than 50 %",
@@ -89,10 +90,12 @@ def priors_words(posterior: Posterior) -> str:
     """Return in words which priors nobody chose."""
     unchosen, count = unchosen_priors(posterior), len(posterior.spec.priors)
     file = f"models/{SHIPPED[posterior.spec.link]}.toml"
+    ours = is_of_ketamine(posterior.coords["arm"])
+    set_for = "response to ketamine" if ours else "another field than that of these data"
     if len(unchosen) == count:
         return (
             f"Nobody chose a prior for these data: all {count} are the defaults of {file}. They "
-            "were set for response to ketamine; whoever reports this fit should say why they are "
+            f"were set for {set_for}; whoever reports this fit should say why they are "
             "adequate here, or choose others."
         )
     changed = [name.replace("_", " ") for name in posterior.spec.priors if name not in unchosen]

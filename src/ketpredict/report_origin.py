@@ -10,17 +10,34 @@ from typing import Any
 import numpy as np
 
 from ketpredict.evidence import load_evidence
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Table
 from ketpredict.spec import load_spec
 from ketpredict.stored_design import design_of
-from ketpredict.wording import MODEL_LIMITS, counted, population_words
+from ketpredict.wording import MODEL_LIMITS, arm_in_sentence, counted, given_title, population_words
 
 _WRITERS = ("ketpredict", "matplotlib", "jinja2", "numpy", "scipy", "arviz")
 PATIENTS = "PATIENTS.csv"
 ARMS = "ARMS.csv"
 """Stand for the tables of patients and of own arms, whose names a fit does not keep."""
+SHIPPED_MODELS = ("published", "odds_ratios", "rates")
 _SETTINGS = ("draws", "tune", "chains", "target_accept", "inference")
+
+
+def title_and_outcome(posterior: Posterior) -> tuple[str, str]:
+    """Return what a fit is a model of, and what it predicts.
+
+    The specifications that ship speak of this package's field. Where the data are of another one,
+    what they say of it is left out.
+    """
+    spec, arms = posterior.spec, posterior.coords["arm"]
+    shipped = {load_spec(name).title for name in SHIPPED_MODELS}
+    if is_of_ketamine(arms) or spec.title not in shipped:
+        return spec.title, spec.outcome
+    label = posterior.facts.get("labels", {}).get("response", "response")
+    named = "response, as the data define it" if label in (1, True, "1") else f"{label}"
+    return given_title(arms, len(posterior.predictors)), named
 
 
 def origin_table(posterior: Posterior) -> Table:
@@ -133,7 +150,8 @@ def limits(posterior: Posterior) -> list[str]:
     design = design_of(posterior)
     lines = [
         "Everything here is association. Nothing says what changing a predictor, or giving "
-        "ketamine to somebody else, would do; nothing is advice on treatment.",
+        f"{arm_in_sentence(design.arms[0])} to somebody else, would do; nothing is advice on "
+        "treatment.",
         f"The fit rests on {counted(len(design.trials), 'trial')}. How trials differ is learned "
         "from them alone, so that intervals for one new trial are themselves uncertain.",
     ]

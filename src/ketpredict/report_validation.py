@@ -80,6 +80,8 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
         for name, columns in _TABLES.items():
             if absent := sorted(set(columns.split()) - set(tables[name])):
                 raise ValueError(f"'{name}' lacks {', '.join(absent)}")
+        classes = dict(zip(posterior.coords["arm"], posterior.facts["arm_class"], strict=True))
+        tables["units"]["control"] = tables["units"]["arm"].map(classes) != "active"
         if found["method"] not in METHODS:
             raise ValueError(f"its method is '{found['method']}'")
         comparison = _frame(found["comparison"]) if found.get("comparison") else None

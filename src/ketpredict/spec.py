@@ -29,7 +29,8 @@ FULL_THRESHOLD = 50.0
 """Percentage of improvement that defines response where nothing else is said."""
 UNNAMED_TRIAL = "(this trial)"
 UNNAMED_POPULATION = "(this population)"
-"""The levels of rows that name no trial or population."""
+UNNAMED_ARM = "(this arm)"
+"""The levels of rows that name no trial, no population or, in another field's data, no arm."""
 
 
 @dataclasses.dataclass(frozen=True)

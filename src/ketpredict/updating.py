@@ -234,7 +234,9 @@ def _groups(
     lead = posterior.groups["posterior"]["intercept"].shape[:2]
     groups: dict[str, Any] = {
         name: {
-            variable: values.reshape(-1, *values.shape[2:])[index].reshape(values.shape)
+            variable: values.reshape(posterior.n_draws, *values.shape[2:])[index].reshape(
+                values.shape
+            )
             for variable, values in variables.items()
         }
         if name in _RESAMPLED
@@ -333,8 +335,13 @@ def _facts(
         )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws
-    sizes = [n for n in ("ess_bulk", "ess_tail") if diagnostics.get(n) is not None]
-    for name in sizes:  # None of an approximation, or of chains that cannot be judged
+    # Chains have effective sample sizes, approximations effective draws; the others are None.
+    sizes = [
+        name
+        for name in ("ess_bulk", "ess_tail", "effective_draws")
+        if diagnostics.get(name) is not None
+    ]
+    for name in sizes:
         diagnostics[name] = diagnostics[name] * kept
     enough = float(np.min([effective, *(diagnostics[name] for name in sizes)]))
     if not (shape <= PARETO_LIMIT and enough >= ESS_LIMIT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 
 from ketpredict.diagnostics import (
     APPROXIMATIONS,
@@ -12,6 +13,7 @@ from ketpredict.diagnostics import (
     RHAT_LIMIT,
     ROUGH_REMEDY,
 )
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
@@ -29,6 +31,7 @@ MODEL_LIMITS = (
 )
 """What the model leaves out, for whoever reads its numbers."""
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+GIVEN_OUTCOME = "the outcome as given"
 _POPULATIONS = {"ocd": "OCD", "ptsd": "PTSD"}
 _SMALL_WORDS = ("mg", "kg")
 
@@ -48,6 +51,23 @@ def arm_words(name: str) -> str:
         if words.endswith(unit) and words[: -len(unit)][-1:].isdigit():
             words = f"{words[: -len(unit)]} {unit}"
     return words
+
+
+def given_title(arms: Sequence[str], predictors: int) -> str:
+    """Return what a fit of another field is a model of: the shipped titles speak of this one."""
+    told = counted(predictors, "predictor") if predictors else "without predictors"
+    return f"Response to {arm_in_sentence(arms[0])}, {told}, pooled over populations and trials"
+
+
+def arm_in_sentence(name: str) -> str:
+    """Return an arm for the middle of a sentence, ``Tutoring`` as ``tutoring``."""
+    words = arm_words(name)
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
+def beside_words(arms: Iterable[str]) -> str:
+    """Return what a trial may add to its arms: of this field, a new antidepressant."""
+    return "a new antidepressant" if is_of_ketamine(arms) else "a further treatment"
 
 
 def outcome_words(hours: float, threshold: float, scale: str, *, course: bool) -> str:

@@ -157,8 +157,8 @@ class Posterior:
         DataError
             The file cannot be written, and is as it was.
         """
-        path = Path(path)
         check_target(path)
+        path = Path(path)
         body = self._content()
         try:
             _parse(body, path)

@@ -29,6 +29,7 @@ from ketpredict.replicates import KNOWN_TRIAL, NEW_TRIAL, probability_draws, uni
 from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
+from ketpredict.workers import check_seed
 
 BY = ("population",)
 _MOST_REPLICATES = 20_000_000
@@ -104,6 +105,7 @@ def calibration(
     index = np.flatnonzero(wanted)
     if not len(index):
         raise DataError(f"There are no {kind} in this fit, so there is nothing to calibrate.")
+    check_seed("seed", seed)
     rng = np.random.default_rng([seed, int(setting == NEW_TRIAL)])
     most = int(np.clip(_MOST_REPLICATES // len(index), _FEWEST_DRAWS, _MOST_DRAWS))
     probability = probability_draws(posterior, index, setting, rng, by=by, most=most)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from ketpredict.visible import visible
 
@@ -19,3 +21,9 @@ def show_names_as_they_are(figure: Figure) -> None:
             for formatter in (axis.get_major_formatter(), axis.get_minor_formatter()):
                 if isinstance(formatter, FixedFormatter):
                     formatter.seq = [visible(str(label)) for label in formatter.seq]
+                elif isinstance(formatter, FuncFormatter):  # of ticks with words at given places
+                    formatter.func = _shown(formatter.func)
+
+
+def _shown(words: Callable[..., str]) -> Callable[..., str]:
+    return lambda value, position=None: visible(words(value, position))

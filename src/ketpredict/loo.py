@@ -29,6 +29,7 @@ from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.workers import check_seed
 
 KINDS = ("patients", "arm")
 MOST_AT_ONCE = 4_000_000
@@ -185,6 +186,7 @@ def pit_values(found: LeaveOneOut, seed: int = 0) -> pd.DataFrame:
         Weights that are not whole numbers.
     """
     events = one_by_one(found.events)
+    check_seed("seed", seed)
     uniform = np.random.default_rng(seed).random(len(events))
     low, high = events["pit_low"], events["pit_high"]
     names = ["kind", "trial", "population", "arm"]

@@ -259,8 +259,8 @@ class Posterior(ShortForm):
         """
         if not patients:
             return self.without_patients().save(path)
-        path = Path(path)
         check_target(path)
+        path = Path(path)
         body = self._content()
         try:
             _taken(in_memory(body), path)

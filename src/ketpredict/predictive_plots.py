@@ -123,7 +123,7 @@ def _words(row: dict[Any, Any], by: Sequence[str]) -> str:
         "kind": lambda value: _KINDS[value][0],
         "active": lambda value: "Active arms" if value else "Control arms",
         "known": lambda value: (
-            "No predictor known" if value == "none" else f"Known: {value.replace('_', ' ')}"
+            "No predictor known" if value == "none" else f"Known: {plain_words(value)}"
         ),
     }
     named = [words[name](row[name]) if name in words else str(row[name]) for name in by]

@@ -28,6 +28,7 @@ from ketpredict.posterior import Posterior
 from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.workers import check_seed
 
 KNOWN_TRIAL, NEW_TRIAL = "known_trial", "new_trial"
 SETTINGS = (KNOWN_TRIAL, NEW_TRIAL)
@@ -108,6 +109,7 @@ def replicate(
         units = kept.reshape(-1, kept.shape[-1])
         replicated = np.stack([units[:, group == g].sum(axis=1) for g in range(count)], axis=1)
     else:
+        check_seed("seed", seed)
         rng = np.random.default_rng([seed, SETTINGS.index(setting)])
         parameters: Any = posterior.parameters
         if setting == NEW_TRIAL:

@@ -211,7 +211,7 @@ def _predictors(frame: pd.DataFrame, content: str) -> Table:
         "Predictors within trials: observed and replicated, reference scale",
         (
             ("Trial", lambda row: trial_words(row["trial"])),
-            ("What", lambda row: f"{row['what']} of {str(row['predictor']).replace('_', ' ')}"),
+            ("What", lambda row: f"{row['what']} of {plain_words(row['predictor'])}"),
             ("Patients", lambda row: f"{row['n']}"),
             ("Observed", lambda row: number(row["observed"])),
             (f"Replicated ({content})", lambda row: interval(row["lower"], row["upper"])),
@@ -348,7 +348,7 @@ def _predictors_alt(frame: pd.DataFrame) -> str:
     return (
         f"{inside} of {counted(len(frame), 'observed summary', 'observed summaries')} of "
         "predictors lie inside what the model replicates. The least expected is the "
-        f"{worst['what']} of {str(worst['predictor']).replace('_', ' ')} in "
+        f"{worst['what']} of {plain_words(worst['predictor'])} in "
         f"{trial_words(worst['trial'])}: {number(worst['observed'])}, replicated "
         f"{interval(worst['lower'], worst['upper'])}, p = {p_words(worst['p_value'])}."
     )

@@ -188,7 +188,7 @@ def _elements(posterior: Posterior, name: str, shape: tuple[int, ...]) -> list[s
     if not shape:
         return [words]
     labels = [posterior.coords[dim] for dim in posterior.dims[name]]
-    return [f"{words}: {str(label).replace('_', ' ')}" for label in labels[0]]
+    return [f"{words}: {plain_words(label)}" for label in labels[0]]
 
 
 def parameter_table(posterior: Posterior, frame: pd.DataFrame, prob: float) -> Table:

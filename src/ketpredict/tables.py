@@ -192,7 +192,7 @@ def check_source(path: Path) -> str:
         Another suffix, no such file, or an empty one.
     """
     suffix = check_suffix(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # also false of names that no file can have
         raise DataError(_missing_file(path))
     if path.stat().st_size == 0:
         raise DataError(f"'{path}' is empty; expected column names and at least one row.")
@@ -209,9 +209,9 @@ def check_suffix(path: Path) -> str:
 
 
 def _missing_file(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         return f"'{path}' is a folder; expected a .csv or .parquet file."
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"There is no folder '{path.parent}'."
     there = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in _SUFFIXES]
     close = difflib.get_close_matches(path.name, there, n=1)

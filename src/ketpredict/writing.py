@@ -94,7 +94,12 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> DataError:
     """Return the error that says why a file cannot be written."""
-    return DataError(f"'{path}' cannot be written: {error.strerror or error}.")
+    return DataError(f"'{path}' cannot be written: {reason(error)}.")
+
+
+def reason(error: OSError) -> str:
+    """Return why a file cannot be read or written, in the words of the system where it has some."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _prefix(target: Path) -> str:

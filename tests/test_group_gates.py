@@ -157,7 +157,6 @@ def test_without_slopes_the_statistic_is_standard_and_widens_with_the_scale_of_t
     draws = len(seeds) * full.n_draws
     # The error of the 5 % quantile of a standard normal.
     error = np.sqrt(0.05 * 0.95 / draws) / norm.pdf(norm.ppf(0.05))
-    width = []
     for name, quantile in (("lower", norm.ppf(0.05)), ("upper", norm.ppf(0.95))):
         ends = np.mean([table[name] for table in tables], axis=0)
         monte_carlo.agrees(ends, quantile, error, beyond=0.05)

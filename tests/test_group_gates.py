@@ -91,7 +91,7 @@ def test_a_predictor_that_decides_in_one_population_alone(full):
 
 def test_slopes_of_populations_are_those_of_one_scoring_step(full):
     """Unit by unit and stratum by stratum; the replicated share of each stratum is all it takes."""
-    fit = with_slopes(full, 0.0)
+    fit = with_slopes(full, 0.0, level=0.3, control=-0.8, population=0.4)
     table, _ = population_contrasts(fit)
     row = table[table["predictor"] == "bmi"].iloc[0]
     assert (row["first"], row["second"]) == ("bipolar_depression", "unipolar_depression")
@@ -129,35 +129,34 @@ def test_slopes_of_populations_are_those_of_one_scoring_step(full):
     assert row["observed"] == pytest.approx(apart / error)
 
 
-def with_slopes(posterior, scale, rate=None):
+def with_slopes(posterior, scale, level=0.0, control=0.0, population=0.0):
     """Return the fit without slopes, with deviations of populations as the scale lets them.
 
-    Every draw is the first, and trials do not differ: the probability of a patient is a number
-    that hangs on population and arm alone, or is `rate` for everybody.
+    Whatever was drawn, the probability of a patient is one number that hangs on population and arm
+    alone: trials do not differ, and half of all respond unless the other arguments say otherwise.
     """
     own, prior = posterior.groups["posterior"], posterior.groups["prior"]
-    one = {name: np.broadcast_to(value[:1, :1], value.shape) for name, value in own.items()}
-    names = ["prognostic_slope", "predictive_slope", "population_slope", "trial_slope",
-             "slope_scale", "across_slope", "trial_scale", "treatment_scale", "trial_effect",
-             "treatment_deviation"]  # fmt: skip
-    if rate is not None:
-        names += ["population_effect", "arm_effect", "study_term_effect", "horizon_offset"]
-        one["intercept"] = np.full_like(own["intercept"], norm.ppf(rate))
-    none = {name: np.zeros_like(own[name]) for name in names}
+    names = ("intercept", "arm_effect", "population_effect", "study_term_effect",
+             "horizon_offset", "trial_effect", "treatment_deviation", "trial_scale",
+             "treatment_scale", "prognostic_slope", "predictive_slope", "population_slope",
+             "trial_slope", "slope_scale", "across_slope")  # fmt: skip
+    fixed = {name: np.zeros_like(own[name]) for name in names}
+    fixed["intercept"] += level
+    fixed["arm_effect"][..., 1] += control
+    fixed["population_effect"][..., 0] += population
     given = {"slope_scale": np.full_like(prior["slope_scale"], scale)}
-    groups = {**posterior.groups, "posterior": {**one, **none}, "prior": {**prior, **given}}
+    groups = {**posterior.groups, "posterior": {**own, **fixed}, "prior": {**prior, **given}}
     return dataclasses.replace(posterior, groups=groups)
 
 
 def test_without_slopes_the_statistic_is_standard_and_widens_with_the_scale_of_the_prior(full):
     """Half respond, so that sums over some dozens of patients are normal to a few hundredths."""
-    narrow, wide = with_slopes(full, 0.0, 0.5), with_slopes(full, 0.5, 0.5)
+    narrow, wide = with_slopes(full, 0.0), with_slopes(full, 0.5)
     seeds = range(10)
     tables = [population_contrasts(narrow, seed=seed)[0] for seed in seeds]
     draws = len(seeds) * full.n_draws
     # The error of the 5 % quantile of a standard normal.
     error = np.sqrt(0.05 * 0.95 / draws) / norm.pdf(norm.ppf(0.05))
-    width = []
     for name, quantile in (("lower", norm.ppf(0.05)), ("upper", norm.ppf(0.95))):
         ends = np.mean([table[name] for table in tables], axis=0)
         monte_carlo.agrees(ends, quantile, error, beyond=0.05)

@@ -80,18 +80,18 @@ def few(small_fit):
     """Return the fit with some of its draws, for what needs no precision."""
     groups = {
         name: {
-            key: values[:, ::10] if name in ("posterior", "posterior_predictive") else values
+            key: values[:, ::25] if name in ("posterior", "posterior_predictive") else values
             for key, values in variables.items()
         }
         for name, variables in small_fit.groups.items()
     }
-    pointwise = {key: values[:, ::10] for key, values in groups["log_likelihood"].items()}
+    pointwise = {key: values[:, ::25] for key, values in groups["log_likelihood"].items()}
     return dataclasses.replace(small_fit, groups={**groups, "log_likelihood": pointwise})
 
 
 def fitted(table, seed):
     design, used = prepare(model(NAMES), evidence_of(table), load_predictors())
-    settings = SamplerSettings(draws=800, tune=400, chains=2, target_accept=0.9, seed=seed)
+    settings = SamplerSettings(draws=2000, tune=400, chains=2, target_accept=0.9, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return fit(design, used, settings)

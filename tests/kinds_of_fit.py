@@ -136,7 +136,7 @@ def published() -> Kind:
 
 def with_published_evidence() -> Kind:
     table = this_field()
-    classifier = fitted(table, predictors=NAMES, inference="laplace")
+    classifier = fitted(table, predictors=NAMES, draws=50, tune=100)
     return Kind(
         classifier,
         asked_about(table, "ketamine"),

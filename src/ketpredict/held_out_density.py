@@ -32,6 +32,7 @@ from scipy.stats import qmc
 
 from ketpredict.compiled import CompiledDensity, compile_design
 from ketpredict.design import Design
+from ketpredict.errors import DataError
 from ketpredict.layout import Layout
 from ketpredict.left_out import Fold, nothing, only
 from ketpredict.marginal import rate_location
@@ -287,6 +288,12 @@ def _curvature(
         density.again()
         matrix[i] = (here - density.gradient[place]) / _STEP
         density.point[where] = at[i]
+    if not np.isfinite(matrix).all():
+        raise DataError(
+            "The density of a trial's data is not finite at some draws of the fit, so that these "
+            "are no draws of its posterior: chains that ran away, or an approximation that failed. "
+            "Fit again, with inference='nuts' and more tuning steps (tune)."
+        )
     values, vectors = np.linalg.eigh(0.5 * (matrix + matrix.T))
     return np.asarray((vectors * np.maximum(values, _LEAST_CURVATURE)) @ vectors.T)
 

@@ -342,7 +342,7 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
         effect[..., fold.population] = variables["population_scale"] * rng.standard_normal(lead)
         variables["population_effect"] = effect
         parts = design.slope_parts
-        varies = "population_slope" in variables and "population" in parts
+        varies = "slope_scale" in variables and "population" in parts
         if varies and not slopes_stay(design, fold.population):
             scale = variables["slope_scale"][..., parts.index("population"), :]
             slope = variables["population_slope"].copy()

@@ -137,8 +137,15 @@ def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = Non
         ``trials`` (of this population that report the predictor) and ``outcomes`` (of their people
         in it, each period of a crossover patient once), ``effects`` (published ones that enter, of
         any population), ``extrapolated`` and ``reason`` (of the population at 24 h).
+
+    Raises
+    ------
+    DataError
+        The fit has no predictors, or no such arm.
     """
     check_interval(prob)
+    if not posterior.predictors:
+        raise DataError("This fit was fitted without predictors, so that there are no effects.")
     arm = arm or posterior.coords["arm"][0]
     populations = list(posterior.coords["population"])
     draws = effect_draws(posterior, populations, arm)

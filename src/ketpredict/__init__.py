@@ -11,6 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CompilationWarning": "errors",
+    "CompiledRoadError": "errors",
     "ConvergenceError": "errors",
     "ConvergenceWarning": "errors",
     "DataError": "errors",
@@ -22,6 +24,7 @@ _HOMES = {
     "KetpredictWarning": "errors",
     "ModelSpec": "spec",
     "Prior": "prior_families",
+    "Problem": "errors",
     "ResponseProbability": "light",
     "SavedFitError": "errors",
     "Simulation": "simulation",

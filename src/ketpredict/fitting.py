@@ -18,7 +18,7 @@ from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
 from ketpredict.diagnostics import APPROXIMATIONS, Diagnostics, diagnose, report_convergence
 from ketpredict.effect_density import effect_log_likelihood
-from ketpredict.errors import KetpredictError, KetpredictWarning
+from ketpredict.errors import CompilationWarning, CompiledRoadError, KetpredictError
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
 from ketpredict.parameter_dims import coordinates
@@ -29,6 +29,7 @@ from ketpredict.published_effects import effect_messages
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
+from ketpredict.tested_versions import advice
 from ketpredict.unit_outcome import unit_probability
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
@@ -126,24 +127,37 @@ def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
     if settings.inference not in _COMPILED_NUTS and not approximate:
         return draw(build(design), **options)
     try:
-        # Imported here: a nutpie with other internals must leave the graph's road open.
-        from ketpredict.compiled import compile_design, draw_compiled
-
-        density = compile_design(design)
-    except (ImportError, AttributeError, TypeError) as error:
+        return _draw_compiled(design, settings)
+    except CompiledRoadError as error:
         if approximate:
             raise KetpredictError(
-                f"inference='{settings.inference}' needs the compiled likelihood, which cannot be "
-                f"used ({error}); use inference='nuts'."
+                f"inference='{settings.inference}' needs the compiled likelihood. {error} Use "
+                f"inference='nuts', or install what is tested: {advice()}"
             ) from error
-        warnings.warn(
-            f"The compiled likelihood cannot be used ({error}); the PyMC graph is sampled "
-            "instead, which takes up to a minute longer to compile.",
-            KetpredictWarning,
-            stacklevel=4,
+        message = (
+            f"{error} The PyMC graph is sampled instead: the answer is as good, but compiling "
+            "takes about 40 seconds more and sampling several times as long. To have the fast "
+            f"road: {advice()}"
         )
+        told = CompilationWarning(message, found=error.found, tested=error.tested)
+        warnings.warn(told, stacklevel=4)
         return draw(build(design), **options)
-    if approximate:
+
+
+def _draw_compiled(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return draws by the compiled kernel.
+
+    Raises
+    ------
+    CompiledRoadError
+        nutpie or numba is not one that it was written for.
+    """
+    options = dataclasses.asdict(settings)
+    # Imported here: a nutpie with other internals must leave the graph's road open.
+    from ketpredict.compiled import compile_design, draw_compiled
+
+    density = compile_design(design)
+    if settings.inference in APPROXIMATIONS:
         from ketpredict.approximations import draw_approximately
 
         taken = ("inference", "draws", "chains", "cores", "seed")

@@ -10,6 +10,7 @@ import xarray as xr
 
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.errors import KetpredictError
+from ketpredict.tested_versions import advice, found_versions
 
 NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 _NUTPIE = ("nuts", "nutpie")
@@ -80,19 +81,21 @@ def draw(
 def _draw_with_nutpie(
     model: pm.Model, settings: dict[str, Any], target_accept: float, seed: int, progressbar: bool
 ) -> xr.DataTree:
-    import nutpie
+    try:
+        import nutpie
 
-    compiled = nutpie.compile_pymc_model(model)
-    # More chains at once than cores only makes each of them slower.
-    tree = nutpie.sample(
-        compiled,
-        seed=seed,
-        target_accept=target_accept,
-        progress_bar=progressbar,
-        save_warmup=False,
-        **settings,
-    )
-    return _only_draws(tree)
+        # More chains at once than cores only makes each of them slower.
+        settings |= {"seed": seed, "target_accept": target_accept}
+        settings |= {"progress_bar": progressbar, "save_warmup": False}
+        inspect.signature(nutpie.sample).bind(None, **settings)
+        compiled = nutpie.compile_pymc_model(model)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise KetpredictError(
+            f"nutpie {found_versions()['nutpie']} cannot be used ({type(error).__name__}: "
+            f"{error}). Install the one that is tested ({advice()}), or use inference='pymc', "
+            "which takes longer."
+        ) from error
+    return _only_draws(nutpie.sample(compiled, **settings))
 
 
 def _only_draws(tree: xr.DataTree) -> xr.DataTree:

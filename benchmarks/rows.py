@@ -126,6 +126,7 @@ def fit_by_graph(work: Work, sampling: Sampling, watch: Stopwatch, **backend: st
     from ketpredict.fitting import prepare
     from ketpredict.graph import build
     from ketpredict.predictors import Predictor, load_predictors
+    from ketpredict.sampling import parameter_names
     from ketpredict.spec import load_spec
 
     table = _frame(work)
@@ -137,7 +138,10 @@ def fit_by_graph(work: Work, sampling: Sampling, watch: Stopwatch, **backend: st
     evidence = make_evidence(participants=table, references=references, predictors=work.predictors)
     spec = load_spec("published").with_predictors(work.predictors)
     design, _ = prepare(spec, evidence, references)
-    return _sample_model(build(design), sampling, watch, diagnose, backend)
+    model = build(design)
+    # As the package's own fits by the graph: what is as long as the data is not kept.
+    kept: dict[str, Any] = {**backend, "var_names": parameter_names(model)}
+    return _sample_model(model, sampling, watch, diagnose, kept)
 
 
 def fit_by_graph_in_jax(
@@ -207,14 +211,14 @@ def fit_by_bambi(work: Work, sampling: Sampling, watch: Stopwatch) -> Fitted:
 
 
 def _sample_model(
-    model: Any, sampling: Sampling, watch: Stopwatch, diagnose: Any, backend: dict[str, str]
+    model: Any, sampling: Sampling, watch: Stopwatch, diagnose: Any, options: dict[str, Any]
 ) -> Fitted:
     """Compile and sample a PyMC model through nutpie, under the clock."""
     import nutpie
 
     watch.stage("compile")
-    compiled = nutpie.compile_pymc_model(model, **backend)
-    if backend:
+    compiled = nutpie.compile_pymc_model(model, **options)
+    if "backend" in options:
         # JAX compiles at the first call: one draw, so that it counts as compiling.
         nutpie.sample(compiled, draws=1, tune=1, chains=1, seed=0, progress_bar=False)
     watch.stage("sample")

@@ -358,7 +358,7 @@ def _arms_and_time(parameters: Parameters, design: Design) -> dict[str, np.ndarr
 def _slopes(parameters: Parameters, design: Design) -> dict[str, np.ndarray]:
     names = design.predictor_names
     found = _named(parameters, "explained_variance")
-    found |= _named(parameters, "slope_share", design.spec.slope_parts())
+    found |= _named(parameters, "slope_share", design.slope_parts)
     for name in ("predictor_share", "slope", "prognostic_slope", "predictive_slope"):
         found |= _named(parameters, name, names)
     found |= _named(parameters, "across_scale")
@@ -474,7 +474,7 @@ class Trials:
 
 def _trials(own: Simulated, name: str, count: int) -> Trials:
     truth, design, rng = own.truth, own.design, own.rng
-    parts = design.spec.slope_parts()
+    parts = design.slope_parts
     scale = {part: truth["slope_scale"][parts.index(part)] for part in ("population", "trial")}
     shape = (count, len(design.predictors))
     place = design.populations.index("unipolar_depression")

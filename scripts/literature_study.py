@@ -143,7 +143,7 @@ def cohort(
     )
     reference = np.array([predictors[k].centre for k in design.binary_idx])
     value[:, design.continuous_idx] = own + (chosen - reference) @ draws["binary_shift"][0].T
-    parts = design.spec.slope_parts()
+    parts = design.slope_parts
     scale = draws["slope_scale"][0]
     population = draws["population_slope"][0, design.populations.index(POPULATION)]
     slope = truth.slope + population

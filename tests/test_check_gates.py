@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
+import monte_carlo
 from ketpredict.checks import check_fit, held_out_gate
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import unit_probability
@@ -19,33 +20,24 @@ def with_arrays(fit, group, **changes):
     return dataclasses.replace(fit, groups={**fit.groups, group: {**fit.groups[group], **changes}})
 
 
-def without_kept(fit):
-    """Return a fit whose replicates are drawn anew, from whatever its parameters are."""
-    groups = {name: v for name, v in fit.groups.items() if name != "posterior_predictive"}
-    return dataclasses.replace(fit, groups=groups)
+def failed(fit, *named):
+    """Return the gates that a fit fails, in words; those named must do so clear of their limit."""
+    gates = {gate.name: gate for gate in check_fit(fit).gates}
+    monte_carlo.verdicts([gates[name] for name in named], fit.n_draws)
+    return {name: gate.detail for name, gate in gates.items() if not gate.passed}
 
 
-def failed(fit):
-    return {gate.name: gate.detail for gate in check_fit(fit).gates if not gate.passed}
-
-
-@pytest.fixture(scope="module")
-def sound(simulated_fits):
-    """Return a fit whose outcomes are one draw of its own average: nothing is wrong with it."""
-    fit = without_kept(simulated_fits["full"])
-    facts = {**fit.facts, "diagnostics": {**fit.facts["diagnostics"], "problems": []}}
-    own = fit.groups["posterior"]
-    fit = with_arrays(fit, "posterior", intercept=own["intercept"] - 1.3)
-    design = design_of(fit)
-    p = unit_probability(fit.parameters, design).mean(axis=0)
-    outcome = np.random.default_rng(5).binomial(design.units.n.astype(int), p).astype(float)
-    fit = with_arrays(fit, "constant_data", responders=outcome)
-    return dataclasses.replace(fit, facts=facts)
+@pytest.fixture
+def sound(sound_fit):
+    """Return the sound fit; its replicates are drawn anew, from whatever its parameters are."""
+    groups = {n: v for n, v in sound_fit.groups.items() if n != "posterior_predictive"}
+    return dataclasses.replace(sound_fit, groups=groups)
 
 
 def test_a_sound_fit_passes_every_gate(sound):
     report = check_fit(sound)
     assert [gate.name for gate in report.gates if not gate.passed] == []
+    monte_carlo.verdicts(report.gates, sound.n_draws)
     assert [gate.name for gate in report.gates] == [
         "convergence",
         "posterior predictive, known trials",
@@ -73,14 +65,16 @@ def test_a_typing_error_in_an_arm_is_named(sound):
     p = unit_probability(sound.parameters, design)[:, arm].mean()
     responders = design.units.responders.copy()
     responders[arm] = 0.0 if p > 0.5 else design.units.n[arm]
-    found = failed(with_arrays(sound, "constant_data", responders=responders))
+    changed = with_arrays(sound, "constant_data", responders=responders)
+    found = failed(changed, "posterior predictive, known trials")
     assert "Trial 5" in found["posterior predictive, known trials"]
     assert f"({responders[arm]:.0f} of 20)" in found["posterior predictive, known trials"]
 
 
 def test_predictions_that_are_too_low_are_miscalibrated(sound):
     own = sound.groups["posterior"]["intercept"]
-    found = failed(with_arrays(sound, "posterior", intercept=own - 2.0))
+    moved = with_arrays(sound, "posterior", intercept=own - 2.0)
+    found = failed(moved, "calibration of patients, known trials")
     assert "expected" in found["calibration of patients, known trials"]
     assert "pooled rate" in " ".join(found.values()) or "test statistics" not in found
 
@@ -92,11 +86,19 @@ def test_trials_more_unlike_than_their_law_are_seen_as_new_trials(sound):
     changes = {name: np.full_like(own[name], 1e-3) for name in names}
     fit = with_arrays(sound, "posterior", **changes)
     design = design_of(fit)
-    high = np.isin(design.units.trial_idx, [0, 1])
+    high = np.isin(design.units.trial_idx, [0, 1, 2])
     outcome = np.where(high, design.units.n, 0.0)
-    found = failed(with_arrays(fit, "constant_data", responders=outcome))
-    assert "posterior predictive, as new trials" in found
-    assert "SD of rates between trials" in found["test statistics, as new trials"]
+    report = check_fit(with_arrays(fit, "constant_data", responders=outcome))
+    gates = {gate.name: gate for gate in report.gates}
+    for name in ("posterior predictive, as new trials", "test statistics, as new trials"):
+        assert not gates[name].passed
+        monte_carlo.verdicts([gates[name]], fit.n_draws)
+    # Their spread is what is wrong; three trials of five respond about as often as all should.
+    p_value = report.statistics.set_index("statistic")["p_value"]
+    for name, side in (("SD of rates between trials", monte_carlo.below),
+                       ("pooled rate", monte_carlo.above)):  # fmt: skip
+        error = monte_carlo.of_p_value(p_value[name], fit.n_draws)
+        side(p_value[name], 0.05, error)
 
 
 def test_an_assay_that_shifts_within_a_trial_is_seen(sound):
@@ -104,7 +106,10 @@ def test_an_assay_that_shifts_within_a_trial_is_seen(sound):
     value = design.people.value.copy()
     half = (design.people.trial_idx == 0) & (np.arange(len(value)) % 2 == 0)
     value[half, 2] += 6.0
-    found = failed(with_arrays(sound, "constant_data", people_value=value))
+    shifted = with_arrays(sound, "constant_data", people_value=value)
+    gates = check_fit(shifted).gates
+    monte_carlo.verdicts(gates, sound.n_draws)
+    found = {gate.name: gate.detail for gate in gates if not gate.passed}
     assert list(found) == ["predictors within trials"]
     assert "bdnf in Trial 1" in found["predictors within trials"]
 

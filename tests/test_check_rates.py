@@ -34,6 +34,7 @@ def check(seed: int) -> dict[str, bool]:
     return {gate.name: gate.passed for gate in check_fit(posterior).gates}
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 def test_gates_fail_at_most_at_their_nominal_rate():
     failed: Counter[str] = Counter()
@@ -48,6 +49,7 @@ def test_gates_fail_at_most_at_their_nominal_rate():
     assert max(failed.values(), default=0) <= most, failed
 
 
+@pytest.mark.draws
 def test_a_right_model_passes_every_gate_but_those_of_chance():
     passed = check(1)
     assert len(passed) >= 9

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+import monte_carlo
 from ketpredict.checks import check_fit, convergence_table, predictive_table
 from ketpredict.discrepancies import mid_p_value
 from ketpredict.stored_design import design_of
@@ -81,6 +82,9 @@ def test_a_fit_reproduces_its_own_data(published_fit):
     table = predictive_table(published_fit.fit_)
     inside = table["observed"].between(table["lower"], table["upper"])
     assert inside.mean() > 0.9
+    draws = published_fit.fit_.n_draws
+    surprising = table["p_value"].to_numpy()
+    monte_carlo.above(surprising, 0.05, monte_carlo.of_p_value(surprising, draws))
     assert set(table["trial"]) == set(published_fit.fit_.coords["trial"])
 
 
@@ -88,7 +92,9 @@ def test_a_fit_that_did_not_converge_fails_its_gate(published_fit):
     good = with_diagnostics(
         published_fit.fit_, problems=[], rhat=1.001, ess_bulk=900.0, ess_tail=800.0
     )
-    assert check_fit(good).passed
+    sound = check_fit(good)
+    assert sound.passed
+    monte_carlo.verdicts(sound.gates, good.n_draws)
     bad = with_diagnostics(good, problems=["R-hat above 1.01: intercept (1.2)"], rhat=1.2)
     result = check_fit(bad)
     assert not result.passed
@@ -128,4 +134,4 @@ def test_a_fit_without_replicates_is_checked_all_the_same(published_fit):
     np.testing.assert_array_equal(table["observed"], before["observed"])
     # 400 draws each: the medians differ by no more than their Monte Carlo error.
     error = (before["upper"] - before["lower"]) / 3.29 * 1.25 * np.sqrt(2 / 100)
-    assert (np.abs(table["median"] - before["median"]) <= 5 * error + 1).all()
+    monte_carlo.agrees(table["median"], before["median"], error, beyond=1)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import ketpredict
+import ketpredict as kp
 from ketpredict.classifier import KetamineResponseClassifier
 from ketpredict.cli import app
 from ketpredict.errors import ConvergenceError
+from ketpredict.report_origin import commands, tables_of
 
 PATIENTS = (
     "participant,population,bmi,arm\na,unipolar_depression,30,ketamine\nb,elsewhere,,saline\n"
@@ -339,3 +343,34 @@ def test_update_by_the_counts_of_a_site(run, fit_file, tmp_path):
     assert wrong.exit_code == 2
     assert "responders is 9" in wrong.stderr
     assert not (tmp_path / "none.nc").exists()
+
+
+OWN_ARMS = """trial,population,arm,hours,n,responders
+ours_1,ptsd,ketamine,24,30,15
+ours_1,ptsd,saline,24,28,5
+ours_2,ptsd,ketamine,24,18,7
+"""
+
+
+@pytest.mark.draws
+@pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
+@pytest.mark.parametrize("beside", ["none", "published"])
+def test_own_arms_enter_and_the_command_of_the_report_makes_the_same_fit(run, tmp_path, beside):
+    arms, fits = tmp_path / "my arms.csv", []
+    arms.write_text(OWN_ARMS)
+    words = ["ketpredict", "fit", "--arms", "ARMS.csv", "--evidence", beside, "--output", "fit.nc"]
+    words += ["--model", "rates", "--inference", "laplace", "--draws", "60", "--seed", "4"]
+    for number in range(2):
+        path = tmp_path / f"fit_{number}.nc"
+        given = {"ARMS.csv": arms, "fit.nc": path}
+        done = run(*(given.get(word, word) for word in words[1:]))
+        assert done.exit_code == 0, done.output
+        fits.append(kp.load(path).fit_)
+        ((_, command), *_) = commands(fits[-1])
+        assert tables_of(fits[-1]) == ("ARMS.csv",)
+        words = shlex.split(command)
+    assert "ours_2" in fits[0].coords["trial"]
+    assert ("zarate_2006" in fits[0].coords["trial"]) == (beside == "published")
+    one, other = (fit.facts["provenance"]["evidence"] for fit in fits)
+    assert one == other
+    np.testing.assert_array_equal(*(fit.groups["posterior"]["arm_effect"] for fit in fits))

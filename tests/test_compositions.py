@@ -25,8 +25,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import ketpredict as kp
+import monte_carlo
 
 pytestmark = [
+    pytest.mark.draws,
     pytest.mark.xdist_group("compositions"),  # its fit is made once
     # Few draws do not converge, and held-out trials lie beyond the evidence: both are said.
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),
@@ -90,6 +92,12 @@ def fitted(model, table, response):
 
 def response_probability(estimator, rows):
     return estimator.predict_proba(rows)[:, 1]
+
+
+def error_of(estimator, answer):
+    """Return the Monte Carlo standard error of what an estimator answers, by batch means."""
+    build = kp.KetamineResponseClassifier.from_posterior
+    return monte_carlo.of(estimator.fit_, lambda fit: answer(build(fit)), pieces=2)
 
 
 def test_pipeline(model, fitted, table, response):
@@ -171,7 +179,15 @@ def test_grid_search_over_the_specification(model, table, response):
     }
     # BMI is what the patients were made of; the model without it must lose.
     assert search.best_params_["predictors"] == ("bmi",)
-    assert by_setting["False", ("bmi",)] > by_setting["False", ()] + 0.05
+    train, test = next(folds.split(table, response))
+    half = clone(search.best_estimator_).fit(table.iloc[train], response[train])
+
+    def score(own):
+        return -log_loss(response[test], response_probability(own, table.iloc[test]))
+
+    # Each is a mean of two such scores, of which two are compared.
+    lost = by_setting["False", ("bmi",)] - by_setting["False", ()]
+    monte_carlo.above(lost, 0.0, error_of(half, score))
     again = clone(model).set_params(model=free, predictors=("bmi",))
     scores = cross_val_score(again, table, response, scoring="neg_log_loss", cv=folds)
     assert scores.mean() == by_setting["False", ("bmi",)]
@@ -209,8 +225,17 @@ def test_permutation_importance(fitted, table, response):
         fitted, rows, response, scoring="neg_log_loss", n_repeats=5, random_state=0
     )
     importance = dict(zip(rows.columns, found.importances_mean, strict=True))
-    assert importance["bmi"] > 0.05
-    assert importance["bmi"] > 5 * abs(importance["bdnf"])
+
+    def of_columns(own):
+        again = permutation_importance(
+            own, rows, response, scoring="neg_log_loss", n_repeats=2, random_state=0
+        )
+        return again.importances_mean
+
+    error = dict(zip(rows.columns, error_of(fitted, of_columns), strict=True))
+    monte_carlo.above(importance["bmi"], 0.05, error["bmi"])
+    three = 3.0 * abs(importance["bdnf"])
+    monte_carlo.above(importance["bmi"], three, np.hypot(error["bmi"], 3.0 * error["bdnf"]))
     assert importance["hours"] == 0.0  # all alike
 
 
@@ -221,7 +246,14 @@ def test_partial_dependence(fitted, table):
     )
     by_hand = [response_probability(fitted, rows.assign(bmi=value)).mean() for value in (22, 34)]
     assert found["average"][0] == pytest.approx(by_hand)
-    assert by_hand[1] > by_hand[0] + 0.2
+    error = error_of(
+        fitted,
+        lambda own: (
+            response_probability(own, rows.assign(bmi=34)).mean()
+            - response_probability(own, rows.assign(bmi=22)).mean()
+        ),
+    )
+    monte_carlo.above(by_hand[1] - by_hand[0], 0.2, error)
 
 
 def test_calibration_display(fitted, table, response):

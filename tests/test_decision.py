@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import monte_carlo
 from ketpredict.decision import decision_curve, net_benefit, number_needed
 from ketpredict.errors import DataError
 from ketpredict.loo import LeaveOneOut, leave_one_out
@@ -128,5 +129,6 @@ def test_the_number_needed_has_no_upper_end_where_harm_is_possible(published_fit
     table = number_needed(dataclasses.replace(fit, groups={**fit.groups, "posterior": moved}))
     helps = table[table["difference"] > 0]
     assert np.isinf(helps["number_upper"]).all()
-    assert (table["harm"] > 0.1).all()
+    # A quarter of the draws counts, at worst.
+    monte_carlo.above(table["harm"], 0.1, monte_carlo.of_share(table["harm"], fit.n_draws / 4))
     assert table.loc[table["difference"] <= 0, "number_needed"].isna().all()

@@ -8,6 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import ketpredict as kp
 
 pytestmark = [
+    pytest.mark.draws,
     # Few draws do not converge, some labels do not say what they mean: both are said, rightly.
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::ketpredict.errors.EvidenceWarning"),

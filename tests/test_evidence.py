@@ -108,7 +108,12 @@ def test_patients_replace_the_published_arm_of_their_trial():
 
 def test_own_patients_of_a_published_trial_replace_all_its_published_rows():
     own = make_evidence(participants=pd.DataFrame({"trial": ["zarate_2006"], "response": [1]}))
-    together = combine(own, load_evidence("published"))
+    published = load_evidence("published")
+    together = combine(own, published)
+    swapped = combine(published, own)
+    assert swapped.digest() == together.digest()
+    assert (swapped.source, swapped.messages) == (together.source, together.messages)
+    assert (together.participants["trial"] == "zarate_2006").sum() == 1
     assert "zarate_2006" not in set(together.arms["trial"])
     assert any("zarate_2006" in message for message in together.messages)
     assert "murrough_2013" in set(together.arms["trial"])

@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import ketpredict as kp
+import monte_carlo
 from ketpredict.errors import ConvergenceWarning, EvidenceWarning
 from ketpredict.predict import response_draws
 
@@ -136,8 +137,9 @@ def test_clinics_against_their_own_counts(clinic_fit, clinics):
     drug, control = (draws(clinic_fit, rows.assign(treatment=arm)) for arm in ("drug", "control"))
     share = np.repeat(weight, 2) / (2 * weight.sum())
     effect = (drug - control) @ share
-    assert effect.mean() == pytest.approx(difference, abs=effect.std())
-    assert effect.std() < 0.07
+    near(effect, difference, 1, clinic_fit)
+    error = monte_carlo.of_sd(monte_carlo.by_chain(effect, clinic_fit.fit_))
+    monte_carlo.below(effect.std(), 0.07, error)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,7 @@ def departments():
     return people.iloc[np.sort(chosen)].reset_index(drop=True)
 
 
+@pytest.mark.draws
 def test_departments_with_sex_missing_against_logistic_regression(departments):
     """Admission by department and sex, sex unknown for a third of the applicants.
 
@@ -176,7 +179,14 @@ def test_departments_with_sex_missing_against_logistic_regression(departments):
         logistic += here.mean() * (both[0] - both[1])
         share = everybody.loc[here, "woman"].mean()
         rate = (share * women[:, here] + (1 - share) * men[:, here]).mean(axis=1)
-        assert rate.mean() == pytest.approx(share * both[0] + (1 - share) * both[1],
-                                            abs=3 * rate.std()), name  # fmt: skip
-    assert effect.mean() == pytest.approx(logistic, abs=2 * effect.std())
-    assert effect.std() < 0.05
+        near(rate, share * both[0] + (1 - share) * both[1], 3, own)
+    near(effect, logistic, 2, own)
+    error = monte_carlo.of_sd(monte_carlo.by_chain(effect, own.fit_))
+    monte_carlo.below(effect.std(), 0.05, error)
+
+
+def near(values, expected, spreads, classifier):
+    """Assert that the mean of draws lies within so many of their SDs of a number."""
+    chains = monte_carlo.by_chain(values, classifier.fit_)
+    of_both = np.hypot(monte_carlo.of_mean(chains), spreads * monte_carlo.of_sd(chains))
+    monte_carlo.below(abs(values.mean() - expected), spreads * values.std(), of_both)

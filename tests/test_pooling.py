@@ -14,6 +14,7 @@ from scipy.special import ndtr
 from scipy.stats import binom, norm
 
 import handmade
+import monte_carlo
 from ketpredict.prior_families import Prior
 from ketpredict.resources import data_path
 
@@ -76,12 +77,17 @@ def test_the_coarse_grid_is_fine_enough(arms, exact):
     assert (other["sd"] / exact["sd"] - 1.0).abs().max() < 0.005
 
 
+@pytest.mark.draws
 def test_pooled_rates_and_heterogeneity_agree_with_quadrature(arms, exact):
-    table = validate.compare(exact, validate.package_fit(arms, draws=DRAWS))
-    assert table["allowed_in_sd"].max() < 0.12, "Monte Carlo error leaves nothing to test"
-    assert table["agrees"].all(), f"\n{table.T.to_string()}"
+    fitted = validate.package_fit(arms, draws=DRAWS).loc[exact.index]
+    for name in ("mean", "sd"):
+        error = fitted[f"{name}_error"]
+        assert (error < 0.03 * exact["sd"]).all(), "Monte Carlo error leaves nothing to test"
+        # The grid is right to half a hundredth of an SD, see above.
+        monte_carlo.agrees(fitted[name], exact[name], error, beyond=0.005 * exact["sd"])
 
 
+@pytest.mark.draws
 def test_without_heterogeneity_the_fit_is_complete_pooling(arms):
     zero = Prior("fixed", (0.0,))
     spec = validate.reduced_spec().with_priors(trial_scale=zero, treatment_scale=zero)
@@ -106,5 +112,5 @@ def test_without_heterogeneity_the_fit_is_complete_pooling(arms):
         mean = (mass * value).sum()
         sd = np.sqrt((mass * (value - mean) ** 2).sum())
         found = fitted.loc[name]
-        assert abs(found["mean"] - mean) < 4 * found["mean_error"]
-        assert abs(found["sd"] - sd) < 4 * found["sd_error"]
+        monte_carlo.agrees(found["mean"], mean, found["mean_error"])
+        monte_carlo.agrees(found["sd"], sd, found["sd_error"])

@@ -1,7 +1,6 @@
 """A saved fit comes back bit for bit, or says in one line why it does not."""
 
 import dataclasses
-import json
 
 import h5py
 import numpy as np
@@ -10,6 +9,7 @@ import xarray as xr
 
 import ketpredict as kp
 from ketpredict.posterior import _TRAILER_LENGTH, _trailer, load_posterior
+from saved_fits import rewritten, with_metadata
 from tiny_fit import handmade_posterior
 
 
@@ -76,26 +76,6 @@ def test_what_a_model_or_a_prior_does_not_have_is_empty_or_zero():
     )
     assert bare.parameters["predictor_covariance"].shape == (posterior.n_draws, 0, 0)
     assert bare.draws.slope_variance("trial").shape == (posterior.n_draws, 0)
-
-
-def rewritten(path, change):
-    """Change the contents of a file and give it a checksum that is right."""
-    body = path.read_bytes()[:-_TRAILER_LENGTH]
-    path.write_bytes(body)
-    with h5py.File(path, "r+") as file:
-        change(file)
-    body = path.read_bytes()
-    path.write_bytes(body + _trailer(body))
-
-
-def with_metadata(change):
-    def of(file):
-        table = json.loads(file["metadata"]["json"].asstr()[()])
-        table = change(table) or table
-        del file["metadata"]["json"]
-        file["metadata"]["json"] = json.dumps(table)
-
-    return of
 
 
 def test_a_file_of_the_earlier_format_is_read(saved):
@@ -194,6 +174,80 @@ def pointing_away(file):
     file["constant_data"]["mean_cell"][0, 0] = 99
 
 
+def drawn(name, value, group="posterior"):
+    def change(file):
+        file[group][name][0, 0] = value
+
+    return change
+
+
+def said(*path, value):
+    def change(table):
+        for key in path[:-1]:
+            table = table[key]
+        table[path[-1]] = value
+
+    return with_metadata(change)
+
+
+def impossible():
+    """Yield 81 contents that no fit can have, each in its place of the right type and shape."""
+    scales = ("population_scale", "trial_scale", "treatment_scale", "slope_scale")
+    yield from (drawn(name, -0.1) for name in scales)
+    yield from (drawn("improvement_sd", value) for value in (0.0, -31.0, 1e-300, 1e300))
+    yield from (drawn("predictor_between_scale", value) for value in (0.0, -0.4))
+    yield from (drawn("predictor_covariance", value) for value in (0.0, -1.0))
+    yield from (drawn(name, 1e300) for name in ("intercept", "trial_slope", "horizon_offset"))
+    yield from (removed("posterior", n) for n in ("trial_effect", "trial_mean", "binary_shift"))
+    yield from (removed("constant_data", n) for n in ("mean_cell", "law_trial"))
+    facts = ("facts",)
+    for wrong in (None, "active", ["active", "placebo"], ["active", None]):
+        yield said(*facts, "arm_class", value=wrong)
+    for wrong in ([0, 1], ["no", "no"], {}):
+        yield said(*facts, "repeated_arm", value=wrong)
+    for key in ("population", "extrapolated", "reason"):
+        yield without(*facts, "basis", 0, key)
+        yield said(*facts, "basis", 0, key, value=3)
+    yield said(*facts, "basis", 0, "population", value="elsewhere")
+    yield said(*facts, "basis", 0, "patients", value=-1)
+    yield said(*facts, "basis", value=[])
+    for key in ("low", "high", "trials"):
+        yield without(*facts, "ranges", "bmi", key)
+        yield said(*facts, "ranges", "bmi", key, value="wide")
+    yield said(*facts, "ranges", "bmi", "low", value=50.0)
+    yield said(*facts, "ranges", "bmi", "trials", value=1.5)
+    yield without(*facts, "ranges", "family_history_aud")
+    for wrong in (None, "none", [1], {"problems": None}, {"problems": [], "method": "nuts"}):
+        yield said(*facts, "diagnostics", value=wrong)
+    yield said(*facts, "diagnostics", "rhat", value="1.0")
+    yield said(*facts, "provenance", "sampler", value={"draws": 4})
+    yield said(*facts, "provenance", "specification", value="0" * 64)
+    yield said(*facts, "messages", value=[1])
+    yield said(*facts, "effects", value=[{"used": True}])
+    for key in ("trial", "population", "arm"):
+        yield said(*facts, "estimator", value={key: 7})
+    yield said(*facts, "columns", value={"by_name": True})
+    yield said(*facts, "columns", value={"by_name": False, "names": ["a"], "count": 2})
+    yield said(*facts, "labels", value={"classes": [0, 1], "response": 2})
+    yield said(*facts, "labels", value={"classes": [1, 1], "response": 1})
+    yield said("coords", "trial", value=["T1", "T1"])
+    yield said("coords", "arm", value=["ketamine", 2])
+    yield said("coords", "knot", value=[4.0, 24.0, 72.0, 100.0])
+    yield said("coords", "slope_part", value=["a", "b", "c", "d"])
+    yield said("coords", "study_term", value=["a", "b", "c"])
+    yield said("coords", "binary", value=["bmi"])
+    yield said("dims", "intercept", value=["population"])
+    yield said("dims", "trial_effect", value=["arm"])
+    for key, wrong in (("centre", "27"), ("scale", 0), ("name", ""), ("kind", "count")):
+        yield said("predictors", 0, key, value=wrong)
+    for key, wrong in (("between_trial_sd", -1), ("aliases", "mass"), ("centre", 1.5)):
+        yield said("predictors", 1, key, value=wrong)
+    yield said("trial_values", 0, 0, value="27")
+    yield said("spec", "horizons", "reference", value=5.0)
+    yield said("spec", "priors", "intercept", value={"normal": [0.0, -1.0]})
+    yield said("spec", "pooling", "trial_slope", value=False)
+
+
 def changes(rng):
     """Yield 60 changes of the contents, under a checksum that is right."""
     variables = sorted(handmade_posterior().groups["posterior"])
@@ -224,26 +278,108 @@ def changes(rng):
     yield removed("constant_data")
 
 
-def test_two_hundred_damaged_files_give_two_hundred_errors(saved):
+def refused(path):
+    with pytest.raises(kp.SavedFitError) as found:
+        load_posterior(path)
+    assert "\n" not in str(found.value)
+    assert str(path) in str(found.value)
+    return str(found.value)
+
+
+def test_damaged_files_give_as_many_errors(saved):
     content, seen = saved.read_bytes(), 0
-    rng = np.random.default_rng(0)
-
-    def refused():
-        with pytest.raises(kp.SavedFitError) as found:
-            load_posterior(saved)
-        assert "\n" not in str(found.value)
-        assert str(saved) in str(found.value)
-        return 1
-
-    for damaged in damages(content, rng):
+    for damaged in damages(content, np.random.default_rng(0)):
         assert damaged != content
         saved.write_bytes(damaged)
-        seen += refused()
-    for change in changes(rng):
+        refused(saved)
+        seen += 1
+    assert seen == 140
+
+
+def test_wrong_contents_give_as_many_errors(saved):
+    rewritten(saved, undigested)
+    content, rng = saved.read_bytes(), np.random.default_rng(0)
+    accepted, seen = [], 0
+    for seen, change in enumerate((*changes(rng), *impossible()), 1):
         saved.write_bytes(content)
         rewritten(saved, change)
-        seen += refused()
-    assert seen == 200
+        try:
+            words = refused(saved)
+        except pytest.fail.Exception:
+            accepted.append(seen)
+        else:
+            assert "changed after they were saved" not in words
+    assert not accepted
+    assert seen == 141
+
+
+@with_metadata
+def undigested(table):
+    """Leave out the digest of the contents, which would refuse any change; it is optional."""
+    del table["digest"]
+
+
+def test_contents_without_a_digest_are_read(saved):
+    rewritten(saved, undigested)
+    assert load_posterior(saved).facts == handmade_posterior().facts
+
+
+def test_a_number_changed_before_the_checksum_was_made_is_found(saved):
+    """It is a possible one: nothing but the digest of the contents can tell."""
+    centre = said("predictors", 0, "centre", value=27.9)
+    rewritten(saved, centre)
+    assert "they were changed after they were saved" in refused(saved)
+    rewritten(saved, undigested)
+    assert load_posterior(saved).predictors[0].centre == 27.9
+    handmade_posterior().save(saved)
+    rewritten(saved, drawn("intercept", 0.3))
+    assert "they were changed after they were saved" in refused(saved)
+
+
+def flips(body, rng):
+    """Yield 200 bodies with one or a few bytes changed: anywhere, in headers, and in the text."""
+    text = body.index(b'{"format"')
+    heads = [i for word in (b"TREE", b"OHDR", b"OCHK", b"GCOL") for i in places(body, word)]
+    for i in range(200):
+        changed = bytearray(body)
+        for _ in range(rng.integers(1, 4)):
+            place = (
+                rng.integers(len(body)),
+                text + rng.integers(8000),
+                rng.choice(heads) + rng.integers(256),
+                rng.integers(96),
+            )[i % 4] % len(body)
+            changed[place] = int(rng.choice([0, 255, rng.integers(256), changed[place] ^ 1]))
+        yield bytes(changed)
+
+
+def places(body, word):
+    place = body.find(word)
+    while place >= 0:
+        yield place
+        place = body.find(word, place + 1)
+
+
+def test_flips_under_a_right_checksum_end_in_errors_or_the_same_prediction(saved):
+    patients = {"bmi": [31.0, None], "family_history_aud": [1, 0], "trial": ["T1", "new"]}
+
+    def predicted():
+        found = kp.response_probability(patients, load_posterior(saved))
+        return np.column_stack([found.probability, found.trial_interval, found.average_interval])
+
+    expected, body = predicted(), saved.read_bytes()[:-_TRAILER_LENGTH]
+    ends = {"refused": 0, "same": 0}
+    for changed in flips(body, np.random.default_rng(1)):
+        saved.write_bytes(changed + _trailer(changed))
+        try:
+            found = predicted()
+        except kp.SavedFitError:
+            ends["refused"] += 1
+        else:
+            assert np.array_equal(found, expected)
+            ends["same"] += 1
+    assert sum(ends.values()) == 200
+    assert min(ends.values()) >= 40
 
 
 def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
@@ -261,7 +397,6 @@ def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
 
 def test_nothing_is_executed_on_load(saved):
     """The format holds numbers and JSON text only: no pickled object, no opaque type."""
-    import h5py
 
     kinds = set()
     with h5py.File(saved) as file:

@@ -9,6 +9,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
+import monte_carlo
 from ketpredict import replicates
 from ketpredict.errors import DataError
 from ketpredict.replicates import in_new_trials, replicate, unit_labels
@@ -30,16 +31,24 @@ def test_an_arm_as_a_new_trial_has_the_distribution_that_quadrature_gives(publis
     silent = np.isnan(design.units.value).all(axis=1) & (design.units.is_arm > 0)
     units = np.flatnonzero(silent)[:3]
     assert len(units) == 3
-    frequency = np.zeros(3)
-    for _ in range(20):
+    found = []
+    for _ in range(40):
         p = unit_probability(in_new_trials(posterior, design, rng), design)[:, units]
         counts = binom.pmf(design.units.responders[units], design.units.n[units], p)
-        frequency += counts.mean(axis=0) / 20
-    for place, unit in enumerate(units):
-        exact = np.exp(
-            unseen_arm_log_likelihood(posterior.draws, design, int(unit), points=16)[0]
-        ).mean()
-        assert frequency[place] == pytest.approx(exact, rel=0.05)
+        found.append(counts.mean(axis=0))
+    fine, finer = (
+        np.array([
+            np.exp(unseen_arm_log_likelihood(posterior.draws, design, int(unit), points=points)[0])
+            for unit in units
+        ]).mean(axis=1)
+        for points in (32, 64)
+    )  # fmt: skip
+    # Of the same draws: what is left is the error of 40 new trials for each of them, and that of
+    # the quadrature, half a hundredth.
+    error = np.std(found, axis=0, ddof=1) / np.sqrt(40)
+    assert (error < 0.02 * finer).all()
+    assert (np.abs(finer - fine) < 0.01 * finer).all()
+    monte_carlo.agrees(np.mean(found, axis=0), finer, error, beyond=0.01 * finer)
 
 
 def test_units_of_a_trial_share_its_new_effects(published_fit):
@@ -75,8 +84,9 @@ def test_units_of_a_trial_share_its_new_effects(published_fit):
             [(p[:, pair[0]] * p[:, pair[1]]).mean(), (p[:, pair[0]] * p[:, other[0]]).mean()]
         )
     error = np.std(found, axis=0, ddof=1) / np.sqrt(60)
-    np.testing.assert_array_less(np.abs(np.mean(found, axis=0) - [within, between]), 4 * error)
-    assert within - between > 10 * error[0]
+    monte_carlo.agrees(np.mean(found, axis=0), [within, between], error)
+    # Effects that are not shared would be seen.
+    monte_carlo.above(within - between, 5 * error[0], error[0])
 
 
 def test_new_means_of_trials_follow_their_law_and_told_ones_stay(simulated_fits):
@@ -97,8 +107,9 @@ def test_new_means_of_trials_follow_their_law_and_told_ones_stay(simulated_fits)
     location = prior_of(posterior).draws.location()[:, design.cells[:, 1]]
     z = (prior["trial_mean"] - location) / spread
     assert z.shape[1] == len(design.cells)
-    np.testing.assert_allclose(z.std(axis=0), 1.0, atol=0.06)
-    np.testing.assert_allclose(np.corrcoef(z.T), np.eye(len(design.cells)), atol=0.08)
+    # 4000 draws of the prior, each by itself.
+    monte_carlo.agrees(z.std(axis=0), 1.0, 1.0 / np.sqrt(2 * len(z)))
+    monte_carlo.agrees(np.corrcoef(z.T), np.eye(len(design.cells)), 1.0 / np.sqrt(len(z)))
 
 
 def test_replicates_do_not_need_the_ones_kept(simulated_fits, monkeypatch):
@@ -110,12 +121,13 @@ def test_replicates_do_not_need_the_ones_kept(simulated_fits, monkeypatch):
     np.testing.assert_array_equal(whole.observed, kept.observed)
     assert whole.n.sum() == design_of(fit).units.n.sum()
     difference = whole.replicated.mean(axis=0) - kept.replicated.mean(axis=0)
-    spread = kept.replicated.std(axis=0) * np.sqrt(2 / len(kept.replicated))
-    assert (np.abs(difference) < 5 * spread + 1e-9).all()
+    error = kept.replicated.std(axis=0) * np.sqrt(2 / len(kept.replicated))
+    monte_carlo.agrees(difference, 0.0, error, beyond=1e-9)
     monkeypatch.setattr(replicates, "_MOST_AT_ONCE", 5000)
     chunked = replicate(bare, by=("known",), seed=5)
     assert chunked.replicated.shape == whole.replicated.shape
-    assert (np.abs(chunked.replicated.mean(0) - whole.replicated.mean(0)) < 5 * spread + 1e-9).all()
+    difference = chunked.replicated.mean(axis=0) - whole.replicated.mean(axis=0)
+    monte_carlo.agrees(difference, 0.0, error, beyond=1e-9)
 
 
 def test_what_units_tell_is_a_label(simulated_fits):
@@ -151,7 +163,9 @@ def test_the_prior_knows_no_single_trial(simulated_fits):
         replicate(prior_of(simulated_fits["full"]))
     wide = replicate(prior_of(simulated_fits["full"]), setting="new_trial")
     narrow = replicate(simulated_fits["full"], setting="new_trial")
-    assert (wide.replicated.std(axis=0) > narrow.replicated.std(axis=0)).mean() > 0.8
+    ratio = wide.replicated.std(axis=0) / narrow.replicated.std(axis=0)
+    # Of an SD of 600 draws, a quarter of which count, beside that of 4000 draws.
+    monte_carlo.above(ratio, 1.0, ratio * np.sqrt(1 / 300 + 1 / 8000))
 
 
 def test_weights_that_are_not_whole_have_no_replicates(simulated_fits):

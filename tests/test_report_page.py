@@ -35,6 +35,14 @@ VIEWS = [
     pytest.param(PHONE, True, id="phone, night"),
 ]
 
+BETWEEN = (660, 800)
+"""Too narrow for some tables, too wide for cards."""
+CUT = """return [...document.querySelectorAll('.scroll:not(.picture)')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
+FIRST_WORDS = """const box = document.querySelector('#summary + .box'); return {
+    verdict: box.innerText, ends: box.getBoundingClientRect().bottom + scrollY,
+    height: document.documentElement.scrollHeight}"""
+
 
 @pytest.fixture(scope="module")
 def page(odd_text, tmp_path_factory):
@@ -49,6 +57,7 @@ def test_nothing_is_fetched_run_or_complained_of(browser, page):
     assert requests(browser) == [page.as_uri()]
     assert browser.execute_script("return typeof window.pwned") == "undefined"
     assert browser.execute_script("return document.querySelectorAll('script').length") == 0
+    open_details(browser)
     words = browser.execute_script("return document.body.innerText")
     for name in (ODD_TRIAL, ODD_POPULATION, ODD_LABEL):
         assert name in words or name[:1].upper() + name[1:] in words
@@ -93,8 +102,27 @@ def test_the_keyboard_reaches_everything(browser, page, size, dark):
     assert found["left"]
 
 
+@pytest.mark.parametrize(("size", "dark"), VIEWS)
+def test_no_column_of_a_table_is_cut(browser, page, size, dark):
+    show(browser, page, size, dark=dark)
+    open_details(browser)
+    assert browser.execute_script(CUT) == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_fit_that_did_not_converge_is_one_screen_with_the_rest_folded(browser, page, size):
+    show(browser, page, size)
+    seen = browser.execute_script(FIRST_WORDS)
+    assert "NOT converged" in seen["verdict"]
+    assert seen["ends"] < 2 * size[1]  # on a phone the list of contents alone is half a screen
+    assert seen["height"] < 12 * size[1]
+    open_details(browser)
+    assert browser.execute_script(FIRST_WORDS)["height"] > 3 * seen["height"]
+
+
 def test_the_skip_link_and_wide_tables_work_by_keyboard(browser, page):
-    show(browser, page, PHONE)
+    show(browser, page, BETWEEN)
+    open_details(browser)
     press(browser, Keys.TAB, Keys.ENTER)
     assert browser.execute_script("return location.hash") == "#main"
     assert browser.execute_script("return document.querySelector('#main').matches(':target')")

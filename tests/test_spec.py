@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import tomllib
 
+import numpy as np
 import pytest
 
 from ketpredict.errors import SpecificationError
@@ -133,7 +135,7 @@ def test_one_message_lists_every_problem(table):
         "unknown key 'slope' in [priors]",
         "key 'arm_scale' is missing in [priors]",
         "prior intercept is {'half_normal': 1.0}; expected one of normal, fixed",
-        "prior trial_scale is {'half_normal': -0.5}; scales and concentrations must be positive",
+        "prior trial_scale: Prior half_normal has a scale of -0.5, which must be positive",
         "prior slope_share has 2 numbers; dirichlet takes 4 here",
     ):
         assert part in text
@@ -194,14 +196,16 @@ def test_predictors_are_a_list_of_names(table, value):
 def test_a_prior_that_is_none(table, entry):
     table["priors"]["intercept"] = entry
     text = message(table)
-    assert "prior intercept is " in text
-    assert "expected one of normal, fixed with its numbers" in text
+    assert text.count("prior intercept") == 1
+    assert "expected one of normal, fixed with its numbers" in text or "no numbers" in text
 
 
 @pytest.mark.parametrize("entry", [{"normal": 0.0}, {"normal": [0.0]}, {"fixed": [0.0, 1.0]}])
 def test_a_prior_with_the_wrong_count_of_numbers(table, entry):
     table["priors"]["intercept"] = entry
-    assert re.search(r"prior intercept has \d numbers?; (normal|fixed) takes \d", message(table))
+    assert re.search(
+        r"prior intercept: Prior (normal|fixed) takes \d numbers? and has \d", message(table)
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,10 +318,39 @@ def test_priors_in_tables_and_in_words(prior, table_form, text):
 def test_numbers_that_a_parameter_cannot_have(prior, entry):
     table = load_spec("published").as_table()
     table["priors"][prior] = entry
-    with pytest.raises(SpecificationError, match=f"prior {prior} is"):
+    with pytest.raises(SpecificationError, match=f"prior {prior}( is|:)"):
         parse_spec(table)
 
 
 def test_replaced_priors_are_checked_too():
-    with pytest.raises(SpecificationError, match="prior intercept is"):
-        load_spec("published").with_priors(intercept=Prior("half_normal", (-1.0,)))
+    with pytest.raises(SpecificationError, match="prior intercept"):
+        load_spec("published").with_priors(intercept=Prior("half_normal", (1.0,)))
+    with pytest.raises(SpecificationError, match=r"trial_scale is 0\.5; expected ketpredict"):
+        load_spec("published").with_priors(trial_scale=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("normal", (0.0,), r"Prior normal takes 2 numbers and has 1; .*mean, standard deviation"),
+        ("normal", 0.5, r"takes 2 numbers and has 1"),
+        ("half_normal", (0.0, 0.5), r"takes 1 number and has 2; .* expected scale"),
+        ("normal", (0.0, -1.0), r"standard deviation of -1, which must be positive"),
+        ("normal", ("0", "1"), r"no numbers"),
+        ("normal", (0.0, True), r"no numbers"),
+        ("beta", (math.nan, 1.0), r"not finite"),
+        ("dirichlet", (), r"takes 1 number and has 0; .* or one for each part"),
+        ("dirichlet", (1.0, 0.0), r"must be positive"),
+        ("cauchy", (0.0, 1.0), r"family is 'cauchy'; expected one of beta, dirichlet"),
+        (None, (0.0, 1.0), r"family is None"),
+    ],
+)
+def test_a_prior_is_checked_where_it_is_made(kind, values, words):
+    with pytest.raises(SpecificationError, match=words):
+        Prior(kind, values)
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.5), [0, 0.5], (np.float64(0.0), np.float32(0.5))])
+def test_numbers_of_any_kind_make_the_same_prior(values):
+    assert Prior("normal", values) == Prior("normal", (0.0, 0.5))
+    assert hash(Prior("normal", values)) == hash(Prior("normal", (0.0, 0.5)))

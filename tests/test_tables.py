@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from ketpredict.errors import DataError
-from ketpredict.tables import as_table, read_table, write_atomically, write_table
+from ketpredict.tables import as_table, read_table, write_table
+from ketpredict.writing import write_atomically
 
 
 def csv_file(tmp_path, text, name="table.csv", encoding="utf-8"):

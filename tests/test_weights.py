@@ -100,6 +100,7 @@ def test_periods_of_a_patient_share_their_weight(table):
     assert design.units.n.sum() == pytest.approx(4.0 * len(table))
 
 
+@pytest.mark.draws
 @pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::ketpredict.errors.EvidenceWarning")
 def test_there_are_no_replicates_of_broken_patients(table, tmp_path):

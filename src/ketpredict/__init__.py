@@ -11,8 +11,6 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CompilationWarning": "errors",
-    "CompiledRoadError": "errors",
     "ConvergenceError": "errors",
     "ConvergenceWarning": "errors",
     "DataError": "errors",
@@ -24,12 +22,13 @@ _HOMES = {
     "KetpredictWarning": "errors",
     "ModelSpec": "spec",
     "Prior": "prior_families",
-    "Problem": "errors",
     "ResponseProbability": "light",
     "SavedFitError": "errors",
     "Simulation": "simulation",
     "SpecificationError": "errors",
+    "TableProblem": "errors",
     "combine": "evidence",
+    "compare": "comparison",
     "leave_one_trial_out": "leave_out",
     "load": "classifier",
     "load_evidence": "evidence",

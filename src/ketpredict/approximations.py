@@ -8,7 +8,6 @@ so: weights would leave a handful of draws, repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import xarray as xr
@@ -18,6 +17,7 @@ from ketpredict.importance import resample, smoothed_weights
 from ketpredict.laplace import Normal, laplace
 from ketpredict.layout import SCALES_AND_SHARES
 from ketpredict.pathfinder import LowRankNormal, pathfinder
+from ketpredict.workers import thread_pool
 
 
 def draw_approximately(
@@ -56,13 +56,13 @@ def draw_approximately(
         normals = [laplace(log_density, density.start, _is_scale(density), cores)] * chains
     else:
         starts = [density.start + rng.uniform(-1.0, 1.0, len(density.start)) for rng in generators]
-        with ThreadPoolExecutor(cores) as pool:
+        with thread_pool(cores) as pool:
             tasks = [pool.submit(pathfinder, log_density, start, rng)
                      for start, rng in zip(starts, generators, strict=True)]  # fmt: skip
             normals = [task.result() for task in tasks]
     drawn = [normal.draw(draws, rng) for normal, rng in zip(normals, generators, strict=True)]
     points = np.concatenate([own for own, _ in drawn])
-    with ThreadPoolExecutor(cores) as pool:
+    with thread_pool(cores) as pool:
         values = np.array(list(pool.map(lambda point: log_density(point)[0], points)))
     log_ratio = values - np.concatenate([own for _, own in drawn])
     weights = smoothed_weights(log_ratio)

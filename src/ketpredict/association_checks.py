@@ -40,6 +40,7 @@ from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import NEW_TRIAL, probability_draws
 from ketpredict.stored_design import design_of
+from ketpredict.workers import check_seed
 
 FEWEST_PATIENTS = 10
 """Patients of a group who must tell a predictor before its association is checked."""
@@ -92,6 +93,7 @@ def association_table(
     names = [by, "predictor", "n", "observed", "lower", "median", "upper", "p_value"]
     if not rows:
         return pd.DataFrame(columns=names), 1.0
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     probability = probability_draws(posterior, units, NEW_TRIAL, rng, most=_DRAWS)
     n = design.units.n[units].round().astype(int)
@@ -139,6 +141,7 @@ def population_contrasts(
     """
     design = design_of(posterior)
     units = np.flatnonzero(design.units.is_arm == 0)
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     anew = _in_new_populations(posterior, rng)
     probability = probability_draws(anew, units, NEW_TRIAL, rng, most=_DRAWS)
@@ -177,7 +180,7 @@ def population_contrasts(
 
 def _in_new_populations(posterior: Posterior, rng: np.random.Generator) -> Posterior:
     """Return the fit with deviations of populations' slopes from the prior of their scale."""
-    parts = posterior.spec.slope_parts()
+    parts = posterior.slope_parts
     if "population" not in parts or not posterior.predictors:
         return posterior
     own = posterior.groups["posterior"]

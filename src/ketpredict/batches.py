@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import numbers
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,12 @@ from ketpredict.tables import (
     csv_errors,
     csv_options,
     csv_shape,
+    file_state,
     parquet_errors,
+    refuse_changed,
     refused_by_parquet,
-    write_atomically,
 )
+from ketpredict.writing import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +69,7 @@ class Batches:
         self._path, self._rows_at_once = path, rows_at_once
         self._is_csv = check_source(path) == ".csv"
         self._names: list[str] = []
+        self._state = file_state(path)
         try:
             self.n_rows = self._count()
         except OSError as error:
@@ -84,8 +88,23 @@ class Batches:
             return int(file.metadata.num_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches."""
-        return self._of_csv() if self._is_csv else self._of_parquet()
+        """Yield the batches.
+
+        Raises
+        ------
+        DataError
+            The file cannot be read, or changes meanwhile: also after the last batch.
+        """
+        try:
+            for batch in self._of_csv() if self._is_csv else self._of_parquet():
+                refuse_changed(self._path, self._state)
+                yield batch
+        except (DataError, OSError) as error:
+            refuse_changed(self._path, self._state)  # which explains whatever else is wrong
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"'{self._path}' cannot be read: {error.strerror or error}.") from None
+        refuse_changed(self._path, self._state)
 
     def _of_csv(self) -> Iterator[Batch]:
         import pandas as pd
@@ -137,7 +156,7 @@ def open_batches(path: str | os.PathLike[str], rows_at_once: int) -> Batches:
         As :func:`ketpredict.tables.read_table`; for what stands farther on in a file, while it is
         read.
     """
-    if rows_at_once < 1:
+    if not isinstance(rows_at_once, numbers.Integral) or rows_at_once < 1:
         raise DataError(f"rows_at_once is {rows_at_once}; expected a whole number from 1 up.")
     return Batches(Path(path), rows_at_once)
 

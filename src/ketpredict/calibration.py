@@ -26,16 +26,18 @@ from ketpredict.discrepancies import family_of_statistics
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import KNOWN_TRIAL, NEW_TRIAL, probability_draws, unit_labels
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
+from ketpredict.workers import check_seed
 
 BY = ("population",)
 _MOST_REPLICATES = 20_000_000
 _FEWEST_DRAWS, _MOST_DRAWS = 200, 2000
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibration:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Calibration(ShortForm):
     """Calibration curves of groups.
 
     Parameters
@@ -103,6 +105,7 @@ def calibration(
     index = np.flatnonzero(wanted)
     if not len(index):
         raise DataError(f"There are no {kind} in this fit, so there is nothing to calibrate.")
+    check_seed("seed", seed)
     rng = np.random.default_rng([seed, int(setting == NEW_TRIAL)])
     most = int(np.clip(_MOST_REPLICATES // len(index), _FEWEST_DRAWS, _MOST_DRAWS))
     probability = probability_draws(posterior, index, setting, rng, by=by, most=most)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ketpredict.errors import DataError
+from ketpredict.errors import DataError, TableProblem
 from ketpredict.tables import MISSING_TEXT
+from ketpredict.visible import one_line
 
 MOST_TOLD = 20
 """How many problems a message lists before it only counts them."""
@@ -100,7 +101,7 @@ def show(value: Any) -> str:
         return "missing" if math.isnan(value) else f"{float(value):.10g}"
     if is_missing(value):
         return "missing"
-    text = str(value)
+    text = one_line(str(value))
     return f"'{text[:37]}...'" if len(text) > 40 else f"'{text}'"
 
 
@@ -123,13 +124,23 @@ def tell(
         Where the rows begin in the table that the message speaks of.
     """
     ordered = sorted(problems, key=lambda problem: -1 if problem.row is None else problem.row)
-    lines = [_line(problem, labels, first_row) for problem in ordered[:MOST_TOLD]]
+    # A line break in a name must not look like one of ours.
+    lines = [one_line(_line(problem, labels, first_row)) for problem in ordered[:MOST_TOLD]]
+    told = [_record(problem, first_row) for problem in ordered]
     if len(ordered) == 1:
-        return DataError(f"Table '{name}', {lines[0]}")
+        return DataError(f"Table '{name}', {lines[0]}", told)
     if len(ordered) > MOST_TOLD:
         lines.append(f"and {len(ordered) - MOST_TOLD} more")
     listing = "\n".join(f"  - {line}" for line in lines)
-    return DataError(f"Table '{name}' has {len(ordered)} problems:\n{listing}")
+    return DataError(f"Table '{name}' has {len(ordered)} problems:\n{listing}", told)
+
+
+def _record(problem: Problem, first_row: int) -> TableProblem:
+    """Return a problem as programs read it."""
+    row = None if problem.row is None else problem.row + 1 + first_row
+    of_row = "row" if problem.column is None else "cell"
+    of_all = "table" if problem.column is None else "column"
+    return TableProblem(problem.text, of_all if row is None else of_row, row, problem.column)
 
 
 def _line(problem: Problem, labels: Callable[[int], Mapping[str, str]], first_row: int) -> str:

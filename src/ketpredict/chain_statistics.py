@@ -16,11 +16,12 @@ indicators of being below a quantile. ArviZ does the same for one quantity at a 
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
+
+from ketpredict.workers import thread_pool
 
 FEWEST_DRAWS = 4
 """Draws of a chain, below which nothing can be said."""
@@ -57,7 +58,7 @@ def chain_statistics(values: np.ndarray, tails: tuple[float, float]) -> ChainSta
         return ChainStatistics(*np.full((3, count), np.nan))
     by_quantity = np.moveaxis(values, -1, 0)
     blocks = [by_quantity[start : start + _BLOCK] for start in range(0, count, _BLOCK)]
-    with ThreadPoolExecutor() as pool:
+    with thread_pool() as pool:
         # Sorting and transforms leave the interpreter.
         found = list(pool.map(lambda block: _statistics(block, tails), blocks))
     rhat, bulk, tail = np.concatenate(found, axis=1)

@@ -46,6 +46,7 @@ from ketpredict.outlying_trials import outlying_gate, outlying_trials
 from ketpredict.posterior import Posterior
 from ketpredict.predictor_checks import predictor_table
 from ketpredict.replicates import BY_ARM, KNOWN_TRIAL, NEW_TRIAL, Replicates, replicate
+from ketpredict.short_form import ShortForm
 from ketpredict.tables import records
 from ketpredict.wording import arm_words, population_words, trial_words, verdict_words
 
@@ -53,8 +54,8 @@ MOST_ABOVE = 0.05
 """Share of patients whose Pareto k may be too large."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FitCheck:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FitCheck(ShortForm):
     """The verdict on a fit.
 
     Parameters
@@ -85,6 +86,12 @@ class FitCheck:
     predictors: pd.DataFrame
     left_out: LeaveOneOut
     calibration: Calibration | None
+
+    def _headline(self) -> str:
+        failed = [gate.name for gate in self.gates if not gate.passed]
+        names = f"; failed: {', '.join(failed)}" if failed else ""
+        holding = len(self.gates) - len(failed)
+        return f"Check of a fit: {holding} of {len(self.gates)} gates hold{names}"
 
     @property
     def passed(self) -> bool:
@@ -262,7 +269,7 @@ def predictive_table(
     DataFrame
         The columns of `by`, ``kind`` (arm, patients or both), ``hours``, ``observed``, ``n``,
         ``lower``, ``median`` and ``upper`` (replicated responders) and ``p_value``
-        (two-sided, mid-p).
+        (two-sided, mid-p); with arms also ``control`` (whether the arm is one).
 
     Raises
     ------
@@ -277,7 +284,10 @@ def replicates_table(found: Replicates, prob: float = 0.9) -> pd.DataFrame:
     tails = [(1.0 - prob) / 2.0, 0.5, (1.0 + prob) / 2.0]
     lower, median, upper = np.quantile(found.replicated, tails, axis=0)
     pairs = zip(found.replicated.T, found.observed, strict=True)
-    return found.labels.drop(columns="active").assign(
+    labels = found.labels.drop(columns="active")
+    if "arm" in labels:
+        labels["control"] = ~found.labels["active"].astype(bool)
+    return labels.assign(
         observed=found.observed,
         n=found.n,
         lower=lower,

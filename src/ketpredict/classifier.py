@@ -16,6 +16,7 @@ from ketpredict.fitted_response import FittedResponse
 from ketpredict.posterior import Posterior, load_posterior
 from ketpredict.published import PUBLISHED, load_fit
 from ketpredict.spec import ModelSpec
+from ketpredict.stopping import held_back
 
 # What only a fit needs is imported there: a loaded fit predicts without PyMC, nutpie and pandera.
 if TYPE_CHECKING:
@@ -143,17 +144,25 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         Rows are sorted and equal rows merged before anything is computed, so that the posterior is
         the same to the last bit for any order of rows, and for a row of weight 2 or two equal rows.
         """
-        from ketpredict.evidence import announce
-        from ketpredict.fitting import fit, prepare
-        from ketpredict.training_inputs import training_inputs
+        with held_back():
+            from ketpredict.evidence import announce
+            from ketpredict.fitting import fit, prepare
+            from ketpredict.training_inputs import training_inputs
 
         settings = self._settings()
-        inputs, reading = training_inputs(self, X, y, sample_weight)
-        design, used = prepare(inputs.spec, inputs.evidence, inputs.references)
-        announce(used.messages)
-        posterior = fit(design, used, settings, strict=self.strict)
-        posterior.facts.update({"estimator": self._described(), **reading})
-        self._set_fit(posterior)
+        before = dict(self.__dict__)
+        try:
+            inputs, reading = training_inputs(self, X, y, sample_weight)
+            design, used = prepare(inputs.spec, inputs.evidence, inputs.references)
+            announce(used.messages)
+            posterior = fit(design, used, settings, strict=self.strict)
+            posterior.facts.update({"estimator": self._described(), **reading})
+            self._set_fit(posterior)
+        except BaseException:  # an interrupt too: no columns of one fit beside draws of another
+            for name in self.__dict__.keys() - before.keys():
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
         return self
 
     def update(self, counts: Any, seed: int = 0) -> KetamineResponseClassifier:
@@ -222,26 +231,20 @@ class KetamineResponseClassifier(FittedResponse, ClassifierMixin, BaseEstimator)
         """Return the sampler's settings, checked."""
         from ketpredict.fitting import SamplerSettings
 
-        for name in ("draws", "tune", "chains"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise KetpredictError(f"{name} is {value!r}; expected a whole number from 1 up.")
-        if self.cores is not None and not (
-            isinstance(self.cores, (int, np.integer)) and self.cores > 0
-        ):
-            raise KetpredictError(f"cores is {self.cores!r}; expected None or 1 and more.")
-        if not isinstance(self.target_accept, (int, float)) or not 0 < self.target_accept < 1:
+        try:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError:
             raise KetpredictError(
-                f"target_accept is {self.target_accept!r}; expected a number between 0 and 1."
-            )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+                f"random_state is {self.random_state!r}; expected None, a RandomState, or a whole "
+                "number from 0 to 4294967295."
+            ) from None
         return SamplerSettings(
             inference=self.inference,
-            draws=int(self.draws),
-            tune=int(self.tune),
-            chains=int(self.chains),
+            draws=self.draws,
+            tune=self.tune,
+            chains=self.chains,
             cores=self.cores,
-            target_accept=float(self.target_accept),
+            target_accept=self.target_accept,
             seed=seed,
             progressbar=self.progressbar,
         )

@@ -1,7 +1,9 @@
 """The command line: ``ketpredict fit | predict | check | report | ... | demo``.
 
 Exit status 0: done. 1: a gate of ``check`` failed, or the chains of a ``--strict`` run did not
-converge. 2: bad input, said in one line on standard error. Heavy libraries are imported inside the
+converge. 2: bad input, or output that cannot be written, said in one line on standard error. 130:
+stopped by Ctrl-C, 143: by SIGTERM; files are written whole or not at all. 141: the reader of the
+output closed it. Heavy libraries are imported inside the
 commands, so that ``ketpredict --help`` is quick.
 """
 
@@ -12,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -38,10 +40,20 @@ from ketpredict.cli_options import (
     on_terminal,
     say_wait,
 )
+from ketpredict.cli_streams import (
+    CLOSED_PIPE,
+    STANDARD,
+    flush_output,
+    prepare_streams,
+    table_in,
+    table_out,
+    told,
+)
 from ketpredict.errors import ConvergenceError, DataError, KetpredictError, KetpredictWarning
+from ketpredict.leaving import leave_on_signals
+from ketpredict.visible import visible
 
-if TYPE_CHECKING:
-    pass
+INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
@@ -60,8 +72,23 @@ class _Commands(TyperGroup):
             except TyperException as error:
                 status = _say("error", error.format_message(), BAD_INPUT)
             except Abort:
-                status = _say("error", "stopped.", 130)
+                status = _say("error", "stopped.", INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what stops any of them ends in a status, not in a traceback."""
+        try:
+            found = super().invoke(ctx)
+            flush_output()
+        except KeyboardInterrupt:
+            raise typer.Exit(_say("error", "stopped.", INTERRUPTED)) from None
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):
+                flush_output()
+            raise typer.Exit(CLOSED_PIPE) from None
+        except OSError as error:
+            raise typer.Exit(_say("error", told(error), BAD_INPUT)) from None
+        return found
 
 
 app = typer.Typer(
@@ -89,10 +116,16 @@ def _start(
 def fit(
     output: Annotated[Path, typer.Option(help="File to write the fit to, such as fit.nc.")],
     patients: Annotated[
-        Path | None, typer.Argument(help="Table of patients, .csv or .parquet; none: evidence only")
+        Path | None,
+        typer.Argument(
+            help="Table of patients, .csv or .parquet; - for standard input; none: evidence only"
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of a model, or a .toml file.")] = "published",
     evidence: Annotated[str, typer.Option(help="'published' or 'none'.")] = "published",
+    arms: Annotated[
+        Path | None, typer.Option(help="Table of your own published arms: n and responders.")
+    ] = None,
     predictors: Annotated[
         str | None, typer.Option(help="Predictor columns, separated by commas.")
     ] = None,
@@ -106,19 +139,33 @@ def fit(
     target_accept: Annotated[float, typer.Option(help="Acceptance rate, below 1.")] = 0.95,
     inference: Annotated[str, typer.Option(help="nuts, laplace, pathfinder, pymc ...")] = "nuts",
     strict: Strict = False,
+    without_patients: Annotated[
+        bool,
+        typer.Option(
+            "--without-patients",
+            help="Leave every patient's row out of the file, to hand it on: it predicts the same, "
+            "and cannot be checked, validated or updated.",
+        ),
+    ] = False,
 ) -> None:
-    """Fit the model to patients and published evidence, and save the fit."""
+    """Fit the model to patients and published evidence, and save the fit.
+
+    The file holds every patient's predictors and outcome, unless --without-patients is given.
+    """
     check_file(output, (".nc",))
     if evidence not in ("published", "none"):
         raise DataError(f"--evidence is '{evidence}'; expected 'published' or 'none'.")
     from ketpredict.tables import read_table
 
-    table = None if patients is None else read_table(patients)
+    table = None
+    if patients is not None:
+        with table_in(patients) as source:
+            table = read_table(source)
     from ketpredict.classifier import KetamineResponseClassifier
 
     classifier = KetamineResponseClassifier(
         model,
-        evidence=None if evidence == "none" else evidence,
+        evidence=_evidence(evidence, arms),
         predictors=None if predictors is None else names(predictors),
         trial=trial,
         population=population,
@@ -134,11 +181,11 @@ def fit(
     )
     say_wait()
     classifier.fit(table)
-    classifier.save(output)
+    classifier.save(output, patients=not without_patients)
     from ketpredict.wording import RESEARCH_ONLY, verdict_words
 
     out = console()
-    out.print(verdict_words(classifier.fit_.facts["diagnostics"]), markup=False)
+    out.print(verdict_words(classifier.fit_.facts["diagnostics"]))
     out.print(f"Written: {output}", soft_wrap=True)
     out.print(RESEARCH_ONLY)
 
@@ -150,7 +197,8 @@ def predict(
         str, typer.Option("--fit", help="A saved fit, fit.nc, or 'published'.")
     ] = "published",
     output: Annotated[
-        Path | None, typer.Option(help="File to write, .csv or .parquet; none: print a table.")
+        Path | None,
+        typer.Option(help="File to write, .csv or .parquet; - for CSV; none: print."),
     ] = None,
     prob: Prob = 0.9,
     strict: Strict = False,
@@ -159,27 +207,41 @@ def predict(
     """Predict the probability of response of each patient, with both intervals."""
     check_prob(prob)
     if output is not None:
-        check_file(output, TABLE_SUFFIXES)
-        from ketpredict.printing import progress_of_rows
-        from ketpredict.streaming import predict_file
-
-        with progress_of_rows(on_terminal()) as progress:
-            predict_file(
-                fit, patients, output, prob, intervals=not means, strict=strict, progress=progress
-            )
-        typer.echo(f"Written: {output}")
+        _predict_to(output, patients, fit, prob, strict=strict, means=means)
         return
     if means:
         raise DataError("--means writes a file: give --output too.")
     from ketpredict.tables import read_table
 
-    table = read_table(patients)
+    with table_in(patients) as source:
+        table = read_table(source)
     from ketpredict.classifier import load
     from ketpredict.summary import prediction_table
 
     classifier = load(fit)
     classifier.strict = strict
     _print_predictions(prediction_table(classifier.fit_, classifier.encode(table), prob), table)
+
+
+def _predict_to(
+    output: Path, patients: Path, fit: str, prob: float, *, strict: bool, means: bool
+) -> None:
+    to_file = str(output) != STANDARD
+    if to_file:
+        check_file(output, TABLE_SUFFIXES)
+    from ketpredict.printing import progress_of_rows
+    from ketpredict.streaming import predict_file
+
+    with (
+        table_in(patients) as source,
+        table_out(output) as target,
+        progress_of_rows(on_terminal()) as progress,
+    ):
+        predict_file(
+            fit, source, target, prob, intervals=not means, strict=strict, progress=progress
+        )
+    if to_file:
+        console().print(f"Written: {output}", soft_wrap=True)
 
 
 @app.command()
@@ -212,14 +274,29 @@ for _command in (*cli_answers.COMMANDS, *cli_checks.COMMANDS):
     app.command()(_command)
 
 
+def _evidence(name: str, arms: Path | None) -> Any:
+    """Return the evidence beside the patients: the published one, own arms, both or none."""
+    if arms is None:
+        return None if name == "none" else name
+    from ketpredict.evidence import combine, load_evidence, make_evidence
+    from ketpredict.tables import read_table
+
+    own = make_evidence(arms=read_table(arms))
+    return own if name == "none" else combine(own, load_evidence(name))
+
+
 def main() -> None:
     """Run the command line."""
+    leave_on_signals()
+    prepare_streams()
     app()
 
 
 def _say(kind: str, message: object, status: int = 0) -> int:
-    """Print one line on standard error and return an exit status."""
-    typer.echo(f"ketpredict: {kind}: {' '.join(str(message).split())}", err=True)
+    """Print one line on standard error, if it can be written, and return an exit status."""
+    words = visible(" ".join(str(message).split()))
+    with contextlib.suppress(OSError):
+        typer.echo(f"ketpredict: {kind}: {words}", err=True)
     return status
 
 
@@ -250,5 +327,5 @@ def _print_predictions(predictions: Any, table: Any) -> None:
         for i in noted.index
     }
     for line in extrapolation_notes_print(notes):
-        out.print(f"Extrapolation {line}", markup=False)
+        out.print(f"Extrapolation {line}")
     out.print(RESEARCH_ONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +21,10 @@ from ketpredict.cli_options import (
     make_folder,
     print_json,
 )
+from ketpredict.cli_streams import table_in
 from ketpredict.errors import DataError
 
+_LONGEST_NAME = 120
 Fit = Annotated[str, typer.Option("--fit", help="A saved fit, fit.nc, or 'published'.")]
 
 
@@ -36,7 +39,8 @@ def explain(
     check_prob(prob)
     from ketpredict.tables import read_table
 
-    table = read_table(patients)
+    with table_in(patients) as source:
+        table = read_table(source)
     if not 1 <= row <= len(table):
         raise DataError(f"--row is {row}; '{patients}' has rows 1 to {len(table)}.")
     from ketpredict.classifier import load
@@ -100,7 +104,8 @@ def effects(
 
 def update(
     counts: Annotated[
-        Path, typer.Argument(help="Arms of one new trial: trial, population, arm, hours, n, ...")
+        Path,
+        typer.Argument(help="Arms of one new trial: trial, population, arm, hours, n, ...; or -"),
     ],
     output: Annotated[Path, typer.Option(help="File to write the updated fit to.")],
     fit: Fit = "published",
@@ -119,7 +124,9 @@ def update(
     from ketpredict.wording import RESEARCH_ONLY
 
     before = load_fit(fit)
-    after = update_fit(before, read_table(counts), seed=seed, strict=strict)
+    with table_in(counts) as source:
+        table = read_table(source)
+    after = update_fit(before, table, seed=seed, strict=strict)
     after.save(output)
     out = console()
     out.print(update_print(update_table(before, after, prob)))
@@ -128,7 +135,12 @@ def update(
 
 
 def _file_name(predictor: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in predictor)
+    """Return a predictor's name as part of the name of a file, which cannot be long."""
+    words = "".join(letter if letter.isalnum() else "_" for letter in predictor)
+    if words == predictor and len(words.encode()) <= _LONGEST_NAME:
+        return words
+    # Two names must not become one.
+    return f"{words[: _LONGEST_NAME // 4]}_{hashlib.sha256(predictor.encode()).hexdigest()[:8]}"
 
 
 COMMANDS = (explain, effects, update)

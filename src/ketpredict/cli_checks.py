@@ -39,6 +39,9 @@ def check(
     from ketpredict.checks import check_fit
 
     result = check_fit(posterior, prob)
+    from ketpredict.prior_sensitivity import prior_sensitivity
+
+    priors = prior_sensitivity(posterior)
     if output is not None:
         from ketpredict.check_figures import check_figures
         from ketpredict.plots import save_figure
@@ -46,9 +49,9 @@ def check(
         for name, figure in check_figures(posterior, result, prob).items():
             save_figure(figure, output / f"{name}.png")
     if as_json:
-        print_json(result.as_table())
+        print_json(result.as_table() | {"prior_sensitivity": priors.as_table()})
     else:
-        _print_check(result, output)
+        _print_check(result, priors, output)
     if not result.passed:
         raise typer.Exit(FAILED)
 
@@ -173,8 +176,9 @@ def _write_validation(found: Any, output: Path) -> None:
     save_figure(measures_forest(found), output / "measures_by_trial.png")
 
 
-def _print_check(result: Any, written: Path | None) -> None:
+def _print_check(result: Any, priors: Any, written: Path | None) -> None:
     from ketpredict.printing import convergence_print, gate_print, predictive_print
+    from ketpredict.printing_sensitivity import sensitivity_print
 
     out = console()
     out.print(convergence_print(result.convergence))
@@ -182,6 +186,8 @@ def _print_check(result: Any, written: Path | None) -> None:
     out.print(predictive_print(result.predictive))
     for gate in result.gates:
         out.print(gate_print(gate))
+    out.print("Which priors the answers lean on (power-scaling; no gate):")
+    out.print(sensitivity_print(priors))
     if written is not None:
         out.print(f"Written: {written}", soft_wrap=True)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ketpredict.errors import DataError
+from ketpredict.writing import check_target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 FAILED, BAD_INPUT = 1, 2
 TABLE_SUFFIXES = (".csv", ".parquet")
 
-Patients = Annotated[Path, typer.Argument(help="Table of patients, .csv or .parquet.")]
+Patients = Annotated[
+    Path, typer.Argument(help="Table of patients, .csv or .parquet; - for standard input.")
+]
 FitFile = Annotated[str, typer.Argument(metavar="FIT", help="A saved fit, fit.nc, or 'published'.")]
-Draws = Annotated[int, typer.Option(help="Kept draws of each chain.")]
-Tune = Annotated[int, typer.Option(help="Tuning steps of each chain.")]
-Chains = Annotated[int, typer.Option(help="Number of chains.")]
-Seed = Annotated[int, typer.Option(help="Same seed, data and machine: same result.")]
+Draws = Annotated[int, typer.Option(min=1, help="Kept draws of each chain.")]
+Tune = Annotated[int, typer.Option(min=1, help="Tuning steps of each chain.")]
+Chains = Annotated[int, typer.Option(min=1, help="Number of chains.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Same seed, data and machine: same result.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where the chains did not converge.")]
 Prob = Annotated[float, typer.Option(help="Probability content of the intervals.")]
 
@@ -32,14 +37,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 def console() -> Console:
     """Return the console of standard output."""
-    from rich.console import Console
+    from ketpredict.terminal import PlainConsole
 
-    return Console(highlight=False)
+    return PlainConsole()
 
 
 def on_terminal() -> bool:
     """Return whether a person watches."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def say_wait() -> None:
@@ -63,8 +68,9 @@ def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written, before any work is done."""
     if path.suffix.lower() not in suffixes:
         raise DataError(f"--output is '{path}'; expected a name ending in {' or '.join(suffixes)}.")
-    if path.is_dir():
-        raise DataError(f"'{path}' cannot be written: it is a folder.")
+    if not path.parent.is_dir():
+        raise DataError(f"There is no folder '{path.parent}' to write to.")
+    check_target(path)
     _try_to_write(path.parent)
 
 
@@ -78,8 +84,6 @@ def make_folder(path: Path) -> None:
 
 
 def _try_to_write(folder: Path) -> None:
-    if not folder.is_dir():
-        raise DataError(f"There is no folder '{folder}' to write to.")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

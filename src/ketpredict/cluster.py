@@ -10,6 +10,7 @@ from ketpredict.errors import DataError
 from ketpredict.light import fit_of
 from ketpredict.predict import check_interval
 from ketpredict.streaming import Scorer
+from ketpredict.workers import bounded_cores
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
@@ -58,6 +59,7 @@ def predict_frame(
             f"fit is a {type(fit).__name__}; expected 'published' or the path of a saved fit, "
             "which every worker reads by itself."
         )
+    bounded_cores(cores)
     options = (os.fspath(fit), prob, intervals, cores)
     return frame.map_partitions(_with_predictions, *options, meta=_empty(frame._meta, *options))
 

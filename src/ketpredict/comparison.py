@@ -1,11 +1,13 @@
 """Fits compared, and what a predictor is worth: leave-one-out, patient by patient.
 
-:func:`compare_fits` needs a fit of each model; :func:`predictor_worth` asks the joint model alone.
+:func:`compare` and :func:`compare_fits` need a fit of each model; :func:`predictor_worth` asks the
+joint model alone; :func:`elpd` is the leave-one-out of one fit as ArviZ has it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +15,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from arviz_stats import ELPDDataLOO
-from arviz_stats.loo.compare import compare
+from arviz_stats.loo.compare import compare as arviz_compare
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 from ketpredict.design import Design
-from ketpredict.errors import DataError
+from ketpredict.errors import DataError, KetpredictWarning
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.loo import (
     KINDS,
@@ -34,6 +36,87 @@ from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import take_units, unit_probability
 
 _DIGITS = 9
+_GROUP = ["trial", "population", "arm", "hours", "kind"]
+_OUTCOME = ["scale", "threshold"]
+_LABELS = [*_GROUP, *_OUTCOME]
+
+
+def compare(fits: Mapping[str, Any], kind: str = "all") -> pd.DataFrame:
+    """Return fitted classifiers beside each other, by leave-one-out of the same patients and arms.
+
+    Parameters
+    ----------
+    fits : mapping of str to KetamineResponseClassifier
+        At least two, by name, fitted to the same data: with and without a predictor, a level of
+        pooling, or the literature.
+    kind : {"all", "patients", "arm"}
+        Which patients and published arms to compare by.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`compare_fits`.
+
+    Raises
+    ------
+    DataError
+        Not two fitted classifiers, data that differ (the message says where), patients that cannot
+        be paired, or weights that are not whole numbers.
+    """
+    if not isinstance(fits, Mapping):
+        raise DataError(
+            f"compare takes a mapping of names to fitted classifiers, such as {{'with': a, "
+            f"'without': b}}; found {type(fits).__name__}."
+        )
+    taken: dict[str, Posterior] = {}
+    for name, given in fits.items():
+        fit = getattr(given, "fit_", given)
+        if not isinstance(fit, Posterior):
+            raise DataError(
+                f"'{name}' is {type(fit).__name__}; expected a fitted classifier: call its fit "
+                "first, or load one."
+            )
+        taken[str(name)] = fit
+    return compare_fits(taken, kind)
+
+
+def elpd(posterior: Posterior) -> ELPDDataLOO:
+    """Return the leave-one-out of a fit as ArviZ has it: every patient and every published arm.
+
+    Returns
+    -------
+    ELPDDataLOO
+        ``elpd``, ``se``, ``p`` and pointwise ``elpd_i`` and ``pareto_k`` over ``event``, with
+        labels of each event as coordinates.
+
+    Raises
+    ------
+    DataError
+        Weights that are not whole numbers.
+
+    Warns
+    -----
+    KetpredictWarning
+        Some Pareto k are too large, so that the sum is rough.
+    """
+    events = one_by_one(leave_one_out(posterior).events)
+    names = [*_LABELS, "unit", "responders", "n"]
+    coords = {name: ("event", events[name].to_numpy()) for name in names}
+    found = _as_elpd(events, posterior.n_draws, coords)
+    if found.warning:
+        above = events[events["pareto_k"] > found.good_k]
+        counts = [
+            f"{(above['kind'] == kind).sum()} of {(events['kind'] == kind).sum()} {words}"
+            for kind, words in (("patients", "patients"), ("arm", "published arms"))
+            if (above["kind"] == kind).any()
+        ]
+        warnings.warn(
+            f"Pareto k is above {found.good_k:.2f} for {' and '.join(counts)}: leaving these out "
+            "by weights is rough. validate() leaves whole trials out by refits.",
+            KetpredictWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 def compare_fits(fits: Mapping[str, Posterior], kind: str = "all") -> pd.DataFrame:
@@ -74,11 +157,13 @@ def compare_fits(fits: Mapping[str, Posterior], kind: str = "all") -> pd.DataFra
     if other:
         raise DataError(
             f"'{other[0]}' and '{first}' were not fitted to the same patients and arms "
-            f"({len(keys[other[0]])} and {len(keys[first])}), so that they cannot be compared."
+            f"({len(keys[other[0]])} and {len(keys[first])}), so that they cannot be compared: "
+            f"{_why_apart(other[0], tables[other[0]], first, tables[first])}. Fit both to the same "
+            "data; what differs may be the model."
         )
     _check_pairs(tables)
     found = {name: _as_elpd(table, fits[name].n_draws) for name, table in tables.items()}
-    compared = compare(found, round_to="none")
+    compared = arviz_compare(found, round_to="none")
     return compared.reset_index(names="fit")
 
 
@@ -89,8 +174,8 @@ def _keyed(posterior: Posterior, shared: set[str], kind: str) -> pd.DataFrame:
     if kind != "all":
         events = events[events["kind"] == kind].reset_index(drop=True)
     values, unit = design.units.value, events["unit"].to_numpy()
-    labels = ["kind", "trial", "population", "arm", "hours", "scale", "threshold"]
-    key = [tuple(row) for row in events[[*labels, "responders", "n"]].itertuples(index=False)]
+    columns = [*_LABELS, "responders", "n"]
+    key = [tuple(row) for row in events[columns].itertuples(index=False)]
     own: list[tuple[Any, ...]] = [() for _ in key]
     for k, predictor in enumerate(posterior.predictors):
         column = predictor.from_scale(values[unit, k]) if predictor.kind != "binary" else None
@@ -100,11 +185,44 @@ def _keyed(posterior: Posterior, shared: set[str], kind: str) -> pd.DataFrame:
             key = [(*row, (predictor.name, word)) for row, word in zip(key, words, strict=True)]
         else:
             own = [(*row, (predictor.name, word)) for row, word in zip(own, words, strict=True)]
-    table = events[["elpd", "lppd", "pareto_k"]].assign(
+    table = events[["elpd", "lppd", "pareto_k", *columns]].assign(
         key=[str(sorted(map(str, row))) for row in key],
         own=[str(sorted(row)) for row in own],
     )
     return table.sort_values(["key", "own"], kind="stable", ignore_index=True)
+
+
+def _why_apart(name: str, one: pd.DataFrame, other_name: str, other: pd.DataFrame) -> str:
+    """Return the first thing in which the data of two fits differ, in words."""
+    for owner, table, lacking, rest in (
+        (name, one, other_name, other),
+        (other_name, other, name, one),
+    ):
+        lone = sorted(set(table["trial"]) - set(rest["trial"]))
+        if lone:
+            more = f" and {len(lone) - 3} more" if len(lone) > 3 else ""
+            return (
+                f"only '{owner}' and not '{lacking}' has the trials "
+                f"{', '.join(map(repr, lone[:3]))}{more}"
+            )
+    for columns in (_GROUP, _LABELS):
+        mine, theirs = (
+            table.groupby(columns)[["responders", "n"]].sum().add_suffix(ending)
+            for table, ending in ((one, "_one"), (other, "_other"))
+        )
+        joined = mine.join(theirs, how="outer").fillna(0)
+        differs = (joined["n_one"] != joined["n_other"]) | (
+            joined["responders_one"] != joined["responders_other"]
+        )
+        if differs.any():
+            row = joined[differs].reset_index().iloc[0]
+            where = ", ".join(f"{column} {row[column]}" for column in columns)
+            return (
+                f"of {where}, '{name}' has {row['responders_one']:g} responders of "
+                f"{row['n_one']:g} and '{other_name}' {row['responders_other']:g} of "
+                f"{row['n_other']:g}"
+            )
+    return "the same patients have other values of a predictor that both fits have"
 
 
 def _check_pairs(tables: Mapping[str, pd.DataFrame]) -> None:
@@ -124,21 +242,23 @@ def _check_pairs(tables: Mapping[str, pd.DataFrame]) -> None:
                 )
 
 
-def _as_elpd(table: pd.DataFrame, n_draws: int) -> ELPDDataLOO:
+def _as_elpd(
+    table: pd.DataFrame, n_draws: int, coords: Mapping[str, Any] | None = None
+) -> ELPDDataLOO:
     """Return the events as ArviZ takes them."""
     elpd = table["elpd"].to_numpy()
     good_k = min(PARETO_LIMIT, 1.0 - 1.0 / np.log10(n_draws))
     return ELPDDataLOO(
         elpd=float(elpd.sum()),
-        se=float(np.sqrt(len(elpd)) * elpd.std()),
+        se=float(np.sqrt(len(elpd)) * elpd.std(ddof=min(1, len(elpd) - 1))),
         p=float((table["lppd"] - table["elpd"]).sum()),
         n_samples=n_draws,
         n_data_points=len(elpd),
         scale="log",
         warning=bool(not (table["pareto_k"] <= good_k).all()),
         good_k=good_k,
-        elpd_i=xr.DataArray(elpd, dims="event"),
-        pareto_k=xr.DataArray(table["pareto_k"].to_numpy(), dims="event"),
+        elpd_i=xr.DataArray(elpd, coords, "event"),
+        pareto_k=xr.DataArray(table["pareto_k"].to_numpy(), coords, "event"),
     )
 
 

@@ -9,14 +9,17 @@ without it, and whatever becomes of it, this process compiles what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 import numba
 
+from ketpredict import leaving
 from ketpredict.pieces import compiled, kept
 
 # Seconds on the machine that the first version was measured on; only their proportions matter, and
@@ -47,16 +50,11 @@ def compile_missing(names: Iterable[str]) -> None:
     child = _start(others) if others and _may_start() else None
     if child is None:
         return  # each function is compiled when it is first asked for
-    try:
+    # Also when the user interrupts: no child is left behind.
+    with leaving.child(child), contextlib.suppress(subprocess.TimeoutExpired):
         for name in own:
             compiled(name)
         child.wait(_MOST_TO_WAIT)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        # Also when the user interrupts: no child is left behind.
-        child.kill()
-        child.wait()
 
 
 def shares(missing: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -99,7 +97,7 @@ def _start(names: list[str]) -> subprocess.Popen[bytes] | None:
         # -P: no folder that happens to be the current one comes first.
         return subprocess.Popen(  # noqa: S603 - our own interpreter, names from our own table
             [sys.executable, "-P", "-m", "ketpredict.compilation", *names],
-            stdin=nothing,
+            stdin=subprocess.PIPE,  # which ends when this process does, however it ends
             stdout=nothing,
             stderr=nothing,
             env=environment,
@@ -108,6 +106,13 @@ def _start(names: list[str]) -> subprocess.Popen[bytes] | None:
         return None
 
 
+def _leave_with_parent() -> None:
+    """Wait for the parent's end, and leave with it."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     for piece in sys.argv[1:]:
         compiled(piece)

@@ -2,48 +2,35 @@
 
 The only file that knows nutpie's internals. nutpie runs a model through two C functions, the log
 density with its gradient and the expansion of a draw; it has no public door for them, so that its
-versions are tested one by one (:mod:`ketpredict.tested_versions`); another may fail here, which
-:class:`~ketpredict.errors.CompiledRoadError` says, and nowhere else.
+version is pinned and ``tests/test_compiled.py`` holds this file to it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import dataclasses
-import inspect
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from nutpie import _lib
+from nutpie.sample import CompiledModel
 from scipy.special import ndtri
 
+from ketpredict.compilation import compile_missing
 from ketpredict.design import Design
-from ketpredict.errors import KetpredictError
 from ketpredict.expansion import expand
+from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
 from ketpredict.layout import Layout, lay_out
 from ketpredict.marginal import between_trial_sd
 from ketpredict.parameter_dims import parameter_dims
-from ketpredict.tested_versions import cannot_be_used
-
-try:
-    from nutpie import _lib, sample
-    from nutpie.sample import CompiledModel
-
-    from ketpredict.compilation import compile_missing
-    from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
-    from ketpredict.pieces import addresses, compiled
-except (ImportError, AttributeError, TypeError) as _error:
-    raise cannot_be_used(_error) from _error
+from ketpredict.pieces import addresses, compiled
+from ketpredict.sampling import sample_with_nutpie
+from ketpredict.stopping import check_stop
 
 _POINT, _PLACE = "point", "place"
-_ASKED = (
-    "draws", "tune", "chains", "cores", "seed", "target_accept", "progress_bar", "save_warmup",
-)  # fmt: skip
-"""What is asked of nutpie's ``sample``."""
 _POINTER = ctypes.POINTER(ctypes.c_double)
 
 
@@ -119,6 +106,7 @@ class CompiledDensity:
 
     def log_density(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log density and gradient at an unconstrained point."""
+        check_stop()
         point = np.ascontiguousarray(point, dtype=float)
         gradient, value = np.empty(self.model.n_dim), np.empty(1)
         places = [array.ctypes.data_as(_POINTER) for array in (point, gradient, value)]
@@ -132,32 +120,18 @@ def compile_design(design: Design) -> CompiledDensity:
 
     Raises
     ------
-    CompiledRoadError
-        nutpie or numba is not one that this file was written for.
+    AttributeError, TypeError
+        nutpie's internals are not those that this file was written for.
     """
     layout = lay_out(design)
+    compile_missing([*layout.pieces, "whole_density", "copy_draw"])
+    memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
+    place = 1 + int(layout.numbers[2 * PIECE_ADDRESS])
+    memory[place : place + len(PIECES)] = addresses(layout.pieces)
     start = _centre(design, layout)
-    with _foreign():
-        compile_missing([*layout.pieces, "whole_density", "copy_draw"])
-        memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
-        place = 1 + int(layout.numbers[2 * PIECE_ADDRESS])
-        memory[place : place + len(PIECES)] = addresses(layout.pieces)
-        model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
-        # A trial: a stranger's nutpie must fail here, not in the middle.
-        model._make_model(None)
-        inspect.signature(sample).bind(model, **dict.fromkeys(_ASKED))
+    model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
+    model._make_model(None)  # a trial: a stranger's nutpie must fail here, not in the middle
     return CompiledDensity(design, model)
-
-
-@contextlib.contextmanager
-def _foreign() -> Iterator[None]:
-    """Take what other libraries raise for a sign that they are not those that are tested."""
-    try:
-        yield
-    except (KetpredictError, MemoryError):
-        raise
-    except Exception as error:  # whatever a compiler may raise
-        raise cannot_be_used(error) from error
 
 
 def draw_compiled(
@@ -178,32 +152,19 @@ def draw_compiled(
     DataTree
         Groups ``posterior``, with the variables and dimensions of the graph's posterior but for
         the standard normals behind its effects, and ``sample_stats``.
-
-    Raises
-    ------
-    CompiledRoadError
-        What nutpie returns is not what this file was written for.
     """
-    try:
-        tree = sample(
-            density.model,
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            seed=seed,
-            target_accept=target_accept,
-            progress_bar=progressbar,
-            save_warmup=False,
-        )
-    except (AttributeError, TypeError) as error:  # other errors are of the sampling itself
-        raise cannot_be_used(error) from error
-    with _foreign():
-        points = tree["posterior"][_POINT].transpose("chain", "draw", ...).to_numpy()
-        if points.ndim != 3 or points.shape[-1] != density.model.n_dim:
-            raise TypeError(f"draws of shape {points.shape} for {density.model.n_dim} dimensions")
-        statistics = tree["sample_stats"].to_dataset()
-    return posterior_tree(density, points, statistics)
+    tree = sample_with_nutpie(
+        density.model,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        target_accept=target_accept,
+        progress_bar=progressbar,
+    )
+    points = tree["posterior"][_POINT].to_numpy()
+    return posterior_tree(density, points, tree["sample_stats"].to_dataset())
 
 
 def posterior_tree(

@@ -29,6 +29,7 @@ from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.lattice import lattice
 from ketpredict.marginal import normal_average, normal_slope
 from ketpredict.predictor_law import Draws, square_root
+from ketpredict.stopping import check_stop
 from ketpredict.unit_outcome import ArmMixture, arm_mixture, summary_of, take_units
 
 _SEED = 20_240_613
@@ -105,6 +106,7 @@ def _some(draws: Draws, part: slice) -> Draws:
 
 def _part(draws: Draws, design: Design, units: np.ndarray, uniform: np.ndarray) -> TrialCandidates:
     """Return the candidates of some draws; `uniform` is (draw, candidate, number)."""
+    check_stop()
     size = len(draws.predictors)
     normal = ndtri(np.clip(uniform, _SMALL, 1.0 - _SMALL))
     arms = [take_units(design.units, np.array([unit])) for unit in units]
@@ -227,8 +229,8 @@ class _Counts:
     ) -> None:
         self.components = draws.components
         self.arms, self.levels, self.mixtures = arms, levels, mixtures
-        parameters = draws.parameters
-        self.scale = np.stack([parameters["trial_scale"], parameters["treatment_scale"]], axis=1)
+        scales = [draws.unseen_scale(part) for part in ("trial_intercept", "trial_treatment")]
+        self.scale = np.stack(scales, axis=1)
 
     def _toward(self, arm: Units) -> np.ndarray:
         """Return how far both standardised effects move an arm, (draw, 1, effect)."""

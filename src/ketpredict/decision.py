@@ -28,6 +28,7 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import response_draws
 from ketpredict.rows import encode_rows
 from ketpredict.stored_design import design_of
+from ketpredict.workers import check_seed
 
 THRESHOLDS = tuple(np.arange(5, 96) / 100.0)
 EVERYBODY = "all populations"
@@ -134,6 +135,7 @@ def net_benefit(
             for outcome in (response, 1.0 - np.asarray(response))
         ]
     )
+    check_seed("seed", seed)
     gamma = np.random.default_rng(seed).standard_gamma(counts, (_DRAWS, *counts.shape))
     odds = at / (1.0 - at)
     true, false, prevalence = _shares(counts[None], order)

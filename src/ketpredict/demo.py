@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ketpredict.checks import check_fit
 from ketpredict.classifier import KetamineResponseClassifier
@@ -32,6 +33,7 @@ from ketpredict.wording import (
     arm_words,
     counted,
     percent,
+    plain_words,
     population_words,
     setting_words,
     signed,
@@ -78,7 +80,7 @@ def run_demo(folder: Path, console: Console, **settings: Any) -> Posterior:
     check = check_fit(posterior, PROB)
     for gate in check.gates:
         mark = "passed" if gate.passed else "FAILED"
-        console.print(f"[bold]Check, {gate.name}: {mark}.[/bold] {gate.detail}")
+        console.print(Text.assemble((f"Check, {gate.name}: {mark}.", "bold"), f" {gate.detail}"))
     table = population_table(posterior, PROB)
     _say_populations(console, table)
     _say_predictors(console, posterior)
@@ -89,7 +91,7 @@ def run_demo(folder: Path, console: Console, **settings: Any) -> Posterior:
     _say_limits(console)
     for name in FILES:
         console.print(f"Written: {folder / name}", soft_wrap=True)
-    console.print(f"\n[bold]{RESEARCH_ONLY}[/bold]")
+    console.print(f"\n{RESEARCH_ONLY}", style="bold")
     return posterior
 
 
@@ -97,7 +99,7 @@ def _say_what_goes_in(console: Console, evidence: Evidence, used: Evidence, effe
     patients, arms = used.participants, used.arms
     observed = patients[patients["response"].notna()]
     trials = set(arms["trial"]) | set(observed["trial"])
-    console.print("[bold]ketpredict: response to ketamine, from published evidence[/bold]")
+    console.print("ketpredict: response to ketamine, from published evidence", style="bold")
     console.print(
         f"{len(trials)} trials: {counted(len(arms), 'published arm')} with "
         f"{arms['n'].sum():.0f} people, and {counted(observed['participant'].nunique(), 'patient')}"
@@ -131,7 +133,7 @@ def _basis_cells(population: str, patients: pd.DataFrame, arms: pd.DataFrame) ->
 
 
 def _say_populations(console: Console, table: pd.DataFrame) -> None:
-    console.print("\n[bold]Probability of response[/bold]")
+    console.print("\nProbability of response", style="bold")
     console.print(
         "An average patient, nothing known but population and arm, in a new blinded trial. "
         f"Intervals of {100 * PROB:g} %: 'in one trial' is where the probability in one new trial "
@@ -150,7 +152,7 @@ def _say_populations(console: Console, table: pd.DataFrame) -> None:
 
 
 def _say_predictors(console: Console, posterior: Posterior) -> None:
-    console.print("\n[bold]Predictors: slope under ketamine[/bold]")
+    console.print("\nPredictors: slope under ketamine", style="bold")
     console.print(
         "Latent scale, where a patient's own variation has SD 1: a slope of 0.25 moves 50 % to "
         "60 %. No predictor here is clinically validated. Trials report a predictor patient by "
@@ -165,7 +167,7 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
     )  # fmt: skip
     for row in slope_table(posterior, PROB).to_dict("records"):
         printed.add_row(
-            str(row["predictor"]).replace("_", " "),
+            plain_words(row["predictor"]),
             str(row["step"]),
             signed(row["slope"]),
             f"{signed(row['lower'])} to {signed(row['upper'])}",
@@ -178,7 +180,7 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
 
 
 def _say_examples(console: Console, posterior: Posterior) -> None:
-    console.print("\n[bold]Example patients, ketamine at 24 h unless said otherwise[/bold]")
+    console.print("\nExample patients, ketamine at 24 h unless said otherwise", style="bold")
     console.print(
         "In a trial that the fit knows the two intervals are the same. For a population that it "
         "does not know, 'in one trial' spans populations too, and the average is over them."
@@ -203,7 +205,7 @@ def _say_examples(console: Console, posterior: Posterior) -> None:
 
 
 def _say_limits(console: Console) -> None:
-    console.print("\n[bold]What this version leaves out[/bold]")
+    console.print("\nWhat this version leaves out", style="bold")
     for line in MODEL_LIMITS:
         console.print(f"- {line}")
     console.print()

@@ -24,18 +24,20 @@ from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
+from ketpredict.parts import find_left_out, slope_parts, wanted
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictors import Predictor
 from ketpredict.prior_families import Prior
 from ketpredict.published_effects import Effects, encode_effects
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import FULL_THRESHOLD, REFERENCE_ARM, STUDY_TERMS, ModelSpec
 
 FEWEST_TRIALS_ACROSS = 3
 """Trials that must report a predictor before its trial means get a slope of their own."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Units:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Units(ShortForm):
     """What the likelihood knows about each unit, as arrays of length ``n_units`` along axis 0.
 
     Parameters
@@ -84,8 +86,8 @@ class Units:
         return len(self.n)
 
 
-@dataclasses.dataclass(frozen=True)
-class People:
+@dataclasses.dataclass(frozen=True, repr=False)
+class People(ShortForm):
     """Distinct patients, for the model of the predictors.
 
     Parameters
@@ -107,8 +109,8 @@ class People:
         return len(self.weight)
 
 
-@dataclasses.dataclass(frozen=True)
-class Design:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Design(ShortForm):
     """Units, people, patterns, cells and labels: everything that the model needs, nothing else.
 
     Parameters
@@ -129,6 +131,8 @@ class Design:
         Of the effects, and of the cohorts and predictors that they are grouped by.
     effect_fates : tuple of dict
         Whether, how or why not each row of the associations enters.
+    left_out : mapping of str to str
+        Parts that the data cannot tell apart, with why (:mod:`ketpredict.parts`).
     """
 
     spec: ModelSpec
@@ -155,6 +159,7 @@ class Design:
     effect_labels: tuple[str, ...]
     effect_groups: tuple[str, ...]
     effect_fates: tuple[dict[str, Any], ...]
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
@@ -170,6 +175,15 @@ class Design:
     def binary_idx(self) -> np.ndarray:
         """Positions of the binary predictors."""
         return _positions(self.predictors, "binary")
+
+    def has(self, part: str) -> bool:
+        """Return whether the model has a part (:data:`ketpredict.parts.PARTS`)."""
+        return wanted(self.spec, part) and part not in self.left_out
+
+    @property
+    def slope_parts(self) -> tuple[str, ...]:
+        """Parts of a slope that the model has, in the order of ``slope_share``."""
+        return slope_parts(self.spec, self.left_out)
 
     @property
     def across_idx(self) -> np.ndarray:
@@ -188,6 +202,11 @@ class Design:
         off = self.spec.priors["across_scale"] == Prior("fixed", (0.0,))
         wanted = self.spec.pooling.across_trial_slope and not off
         return bool(wanted and len(self.across_idx))
+
+    @property
+    def other_arms(self) -> range:
+        """Places of the arms that are compared with the reference, which is the first arm."""
+        return range(1, len(self.arms))
 
     def labels(self) -> pd.DataFrame:
         """Return one labelled row per unit, for tables, checks and pictures."""
@@ -296,6 +315,7 @@ def encode(spec: ModelSpec, evidence: Evidence, references: Mapping[str, Predict
         effect_labels=effect_labels,
         effect_groups=effect_groups,
         effect_fates=tuple(fates),
+        left_out=find_left_out(spec, units, len(labels["trial"]), effects.group_unseen),
     )
 
 
@@ -352,11 +372,13 @@ def _arm_order(names: set[str], evidence: Evidence) -> tuple[str, ...]:
 
     Ketamine, where the package knows any of the arms or published effects enter. In data of another
     field the first active arm by name, or the first arm where none is active: the intercept must
-    be that of an arm that somebody was in.
+    be that of an arm that somebody was in. A control of a name that the package knows (saline)
+    beside active arms that it does not know is another field's.
     """
-    reference = REFERENCE_ARM
-    if not names & set(load_arm_classes().index) and not len(evidence.associations):
-        active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+    reference, known = REFERENCE_ARM, set(load_arm_classes().index)
+    active = {name for name in names if evidence.arm_classes.loc[name, "arm_class"] == "active"}
+    foreign = not active & known if active else not names & known
+    if foreign and not len(evidence.associations):
         reference = min(active or names)
     return (reference, *sorted(names - {reference}))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,9 +19,13 @@ ESS_LIMIT = 400.0
 BFMI_LIMIT = 0.3
 APPROXIMATIONS = ("laplace", "pathfinder")
 """Values of ``inference`` that draw from a normal approximation: no chains, so no R-hat."""
+CONVERGENCE = "convergence"
+"""Under this name a fit keeps that its verdict was told."""
 NOTHING_KNOWN = ("too few draws", "E-BFMI cannot", "draws that are not finite")
 """How problems begin that leave the fraction of missing information without a number."""
 _ROUGH = "the approximation is not the posterior"
+REMEDY = "More draws and tuning, or a target_accept nearer 1, may help."
+ROUGH_REMEDY = "for numbers to report fit with inference='nuts'."
 _TAILS = (0.05, 0.95)
 _NO_ENERGY = float("inf")
 _REPEATED = ("trial_mean_reported", "predictor_cholesky")
@@ -63,25 +67,47 @@ class Diagnostics:
         return not self.problems
 
 
+class _SavedFit(Protocol):
+    """What is asked of a fit here: what was wrong with it, and what was said of it already."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the diagnostics found wrong."""
+
+    @property
+    def announced(self) -> set[str]:
+        """What this process has said of the fit."""
+
+
 def report_convergence(
     problems: tuple[str, ...], *, strict: bool, where: str = "fit", stacklevel: int = 4
 ) -> None:
     """Warn (or raise, if `strict`) when a fit did not converge, or its approximation is rough."""
-    if not problems:
-        return
+    if problems:
+        _tell(problems, where, strict=strict, stacklevel=stacklevel + 1)
+
+
+def recall_convergence(posterior: _SavedFit, *, strict: bool, stacklevel: int = 4) -> None:
+    """Warn of a saved fit that did not converge when it is first used; raise always if `strict`."""
+    if posterior.problems and (strict or CONVERGENCE not in posterior.announced):
+        posterior.announced.add(CONVERGENCE)
+        _tell(posterior.problems, "saved fit", strict=strict, stacklevel=stacklevel + 1)
+
+
+def _tell(problems: tuple[str, ...], where: str, *, strict: bool, stacklevel: int) -> None:
     if problems[0].startswith(_ROUGH):
         message = (
             f"This {where} is only an approximation: {'; '.join(problems)}. Use it to explore; "
-            "for numbers to report fit with inference='nuts'."
+            f"{ROUGH_REMEDY}"
         )
     else:
         message = (
             f"This {where} did not converge: {'; '.join(problems)}. Its numbers are not to be "
-            "trusted. More draws and tuning, or a target_accept nearer 1, may help."
+            f"trusted. {REMEDY}"
         )
     if strict:
-        raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+        raise ConvergenceError(message, problems)
+    warnings.warn(ConvergenceWarning(message, problems), stacklevel=stacklevel)
 
 
 def diagnose(tree: xr.DataTree, method: str = "nuts") -> Diagnostics:

@@ -37,7 +37,7 @@ def group_spread(design: Design, effect_scale: np.ndarray, slope_scale: np.ndarr
     -------
     ndarray of shape (..., group)
     """
-    effects, parts = design.effects, design.spec.slope_parts()
+    effects, parts = design.effects, design.slope_parts
     owner = effects.group_predictor
     own = effect_scale[..., np.searchsorted(effects.scale_predictor, owner)]
     variance = (own * slope_unit(design)[owner]) ** 2
@@ -89,7 +89,8 @@ def predictor_covariance(parameters: Mapping[str, np.ndarray], design: Design) -
     for j in range(len(binary) - 1):
         p, q = rate[:, j], rate[:, j + 1]
         both = pair_probability(p, q, parameters["binary_log_odds_ratio"][:, j])
-        next_to = (both - p * q) / np.sqrt(p * (1 - p) * q * (1 - q))
+        varies = p * (1 - p) * q * (1 - q)
+        next_to = np.divide(both - p * q, np.sqrt(varies), out=np.zeros_like(p), where=varies > 0)
         # In a chain correlations multiply along the way.
         correlation[:, : j + 1, j + 1] = correlation[:, : j + 1, j] * next_to[:, None]
         correlation[:, j + 1, : j + 1] = correlation[:, : j + 1, j + 1]
@@ -130,11 +131,22 @@ def _implied_one(design: Design, i: int, slope: np.ndarray, covariance: np.ndarr
     own = int(np.flatnonzero(known == k)[0])
     inside = covariance[:, known[:, None], known[None, :]]
     with_latent = np.einsum("dab,db->da", covariance, slope)
-    coefficient = np.linalg.solve(inside, with_latent[:, known, None])[..., 0]
+    coefficient = _regression(inside, with_latent[:, known])
     total = unit + np.einsum("da,da->d", slope, with_latent)
     rest = total - np.einsum("da,da->d", with_latent[:, known], coefficient)
     sd = np.sqrt(covariance[:, k, k])
     return _compared(design, i, coefficient[:, own], inside, own, total, rest, sd)
+
+
+def _regression(inside: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Return coefficients, 0 of a predictor that in some draw does not vary or repeats others.
+
+    An approximation of the posterior has such draws: rates of 0 or 1 to the last digit.
+    """
+    try:
+        return np.asarray(np.linalg.solve(inside, along[..., None])[..., 0])
+    except np.linalg.LinAlgError:
+        return np.asarray((np.linalg.pinv(inside, hermitian=True) @ along[..., None])[..., 0])
 
 
 def _compared(
@@ -153,7 +165,7 @@ def _compared(
         left = inside[:, own, own].copy()
         if others:
             across = inside[:, own, others]
-            weight = np.linalg.solve(inside[:, others][:, :, others], across[..., None])[..., 0]
+            weight = _regression(inside[:, others][:, :, others], across)
             left -= (across * weight).sum(axis=1)
         part = coefficient * np.sqrt(left)
         return np.asarray(np.arctanh(effects.attenuation[i] * part / np.sqrt(part**2 + rest)))

@@ -15,6 +15,7 @@ from ketpredict.predictors import Predictor
 from ketpredict.wording import (
     RESEARCH_ONLY,
     arm_words,
+    plain_words,
     population_words,
     unit_words,
     value_words,
@@ -136,7 +137,7 @@ def _plain_ticks(axes: Any, value: np.ndarray) -> None:
 
 
 def _axis_words(predictor: Predictor) -> str:
-    words = predictor.name.replace("_", " ")
+    words = plain_words(predictor.name)
     words = words.upper() if len(words) <= 4 else words[:1].upper() + words[1:]
     return f"{words} ({unit_words(predictor.unit)})" if predictor.unit else words
 

@@ -1,42 +1,45 @@
 """Every error and warning that the package raises on purpose.
 
 All errors derive from :class:`KetpredictError`, which is a :class:`ValueError`, so that code that
-knows nothing of the package (scikit-learn's searches, for one) treats them as bad input. What a
-message says in words stands in attributes, too, for programs.
+knows nothing of the package (scikit-learn's searches, for one) treats them as bad input.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+
+from ketpredict.visible import one_line, visible
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a table, or with an input as a whole.
+class TableProblem:
+    """One thing that is wrong with a table, for programs.
 
     Parameters
     ----------
-    row : int or None
-        Position in the caller's table, counted from 0 (messages count from 1); None for a problem
-        of a column or of the whole table.
-    column : str or None
-        As the caller calls it.
-    code : str
-        What kind of problem it is, the same in every version: ``"not_a_number"``,
-        ``"not_possible"``, ``"near_miss"``, ``"missing_column"`` and so on (``docs/python.md``).
     text : str
         What was found, what was expected, what to do.
+    code : {"cell", "row", "column", "table"}
+        What the problem is of.
+    row : int or None
+        Row of the table that was read, counted from 1.
+    column : str or None
+        The column by the name that the package knows it by.
     """
 
-    row: int | None
-    column: str | None
-    code: str
     text: str
+    code: str
+    row: int | None = None
+    column: str | None = None
 
 
 class KetpredictError(ValueError):
-    """Base class of the package's errors."""
+    """Base class of the package's errors, in whose messages no control character is hidden."""
+
+    def __str__(self) -> str:
+        """Return the message; its line breaks stay, since lists of problems have some."""
+        return visible(super().__str__())
 
 
 class DataError(KetpredictError):
@@ -45,15 +48,14 @@ class DataError(KetpredictError):
     Parameters
     ----------
     message : str
-    problems : iterable of Problem, optional
-        The same for programs, all of them however many the message lists. By default one of the
-        whole input, with the message as its text.
+    problems : iterable of TableProblem
+        The same one by one, all of them, for programs; empty where the error is not of a table's
+        contents.
     """
 
-    def __init__(self, message: str = "", problems: Iterable[Problem] | None = None) -> None:
+    def __init__(self, message: str = "", problems: Iterable[TableProblem] = ()) -> None:
         super().__init__(message)
-        given = () if problems is None else tuple(problems)
-        self.problems: tuple[Problem, ...] = given or (Problem(None, None, "input", message),)
+        self.problems = tuple(problems)
 
 
 class CellTypeError(DataError, TypeError):
@@ -69,122 +71,43 @@ class SavedFitError(KetpredictError):
 
 
 class ConvergenceError(KetpredictError):
-    """A fit did not converge and the caller asked for ``strict``."""
+    """A fit did not converge and the caller asked for ``strict``; ``problems`` says why."""
 
-
-class CompiledRoadError(KetpredictError):
-    """The compiled likelihood cannot be used with the libraries that are installed.
-
-    Parameters
-    ----------
-    message : str
-    found, tested : mapping of str to str, optional
-        Versions of the libraries that it hangs on: those installed, and those it is tested with.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        found: Mapping[str, str] | None = None,
-        tested: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.found, self.tested = dict(found or {}), dict(tested or {})
+        self.problems = tuple(problems)
 
 
 class KetpredictWarning(UserWarning):
-    """Base class of the package's warnings.
+    """Base class of the package's warnings, whose messages are one line each."""
 
-    Parameters
-    ----------
-    message : str
-        The same words whatever the values of the rows, so that Python shows it once and not once
-        for each request.
-    detail : str
-        What the message leaves out, in words; the command line prints it.
-    """
-
-    def __init__(self, message: str = "", detail: str = "") -> None:
-        super().__init__(message)
-        self.detail = detail
+    def __str__(self) -> str:
+        """Return the message."""
+        return one_line(super().__str__())
 
 
 class ConvergenceWarning(KetpredictWarning):
-    """A fit did not converge; the message names the parameters.
+    """A fit did not converge; the message names the parameters, ``problems`` what is wrong."""
 
-    Parameters
-    ----------
-    message, detail : str
-    problems : iterable of str, optional
-        One sentence for each broken rule.
-    """
-
-    def __init__(
-        self, message: str = "", detail: str = "", problems: Iterable[str] | None = None
-    ) -> None:
-        super().__init__(message, detail)
-        self.problems: tuple[str, ...] = () if problems is None else tuple(problems)
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class EvidenceWarning(KetpredictWarning):
-    """Part of the evidence was dropped, merged or left alone; the message says what and why.
-
-    Parameters
-    ----------
-    message, detail : str
-    columns : iterable of str, optional
-        Columns that were left alone.
-    """
-
-    def __init__(
-        self, message: str = "", detail: str = "", columns: Iterable[str] | None = None
-    ) -> None:
-        super().__init__(message, detail)
-        self.columns: tuple[str, ...] = () if columns is None else tuple(columns)
+    """Part of the evidence was dropped, merged or left alone; the message says what and why."""
 
 
 class ExtrapolationWarning(KetpredictWarning):
     """A prediction is asked for where the evidence has nothing near it.
 
-    Parameters
-    ----------
-    message, detail : str
-    notes : mapping of int to str, optional
-        In what way each row lies beyond the evidence, by its position in the table; of a file
-        those of the first rows.
-    count, of : int
-        How many rows do, of how many.
+    Its text says in what ways and is the same for all values of a kind, so that a filter sees one
+    warning in many requests; ``notes`` are those of the first rows, ``n_concerned`` of ``n_rows``
+    rows have one.
     """
 
     def __init__(
-        self,
-        message: str = "",
-        detail: str = "",
-        notes: Mapping[int, str] | None = None,
-        count: int = 0,
-        of: int = 0,
+        self, message: str = "", notes: Iterable[str] = (), n_concerned: int = 0, n_rows: int = 0
     ) -> None:
-        super().__init__(message, detail)
-        self.notes: dict[int, str] = dict(notes or {})
-        self.count, self.of = count, of
-
-
-class CompilationWarning(KetpredictWarning):
-    """A fit takes a slower road, since the compiled likelihood cannot be used.
-
-    Parameters
-    ----------
-    message, detail : str
-    found, tested : mapping of str to str, optional
-        Versions of the libraries that it hangs on: those installed, and those it is tested with.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        detail: str = "",
-        found: Mapping[str, str] | None = None,
-        tested: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(message, detail)
-        self.found, self.tested = dict(found or {}), dict(tested or {})
+        super().__init__(message)
+        self.notes, self.n_concerned, self.n_rows = tuple(notes), n_concerned, n_rows

@@ -22,6 +22,7 @@ from ketpredict.errors import DataError, EvidenceWarning
 from ketpredict.horizon import log_distance
 from ketpredict.predictors import Predictor, load_predictors
 from ketpredict.resources import data_path
+from ketpredict.short_form import ShortForm
 from ketpredict.spec import (
     FULL_THRESHOLD,
     REFERENCE_ARM,
@@ -31,11 +32,12 @@ from ketpredict.spec import (
 )
 from ketpredict.tables import read_table
 
+PUBLISHED = "published"
 PUBLISHED_TABLES = ("arms.csv", "arm_classes.csv", "participants.csv", "associations.csv")
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evidence(ShortForm):
     """Everything that a fit learns from, validated.
 
     Parameters
@@ -61,6 +63,12 @@ class Evidence:
     arm_classes: pd.DataFrame
     source: str
     messages: tuple[str, ...] = ()
+
+    def _headline(self) -> str:
+        return (
+            f"Evidence ({self.source}): {len(self.participants):,} rows of patients, "
+            f"{len(self.arms):,} of published arms, {len(self.associations):,} published effects"
+        )
 
     def digest(self) -> str:
         """Return the SHA-256 of the tables: it changes when any cell does."""
@@ -148,7 +156,11 @@ def combine(own: Evidence, published: Evidence) -> Evidence:
 
     Where patients of a trial are given, its published arms and published patients are dropped:
     the patients say more and are the same people. Published arms give way to the user's own.
+    Which of the two is the published one is told by its ``source``, whatever their order; of two
+    that are the user's own, the first replaces rows of the second.
     """
+    if own.source == PUBLISHED and published.source != PUBLISHED:
+        own, published = published, own
     _refuse_other_spellings(
         *(getattr(one, table) for one in (published, own) for table in ("participants", "arms"))
     )
@@ -160,8 +172,9 @@ def combine(own: Evidence, published: Evidence) -> Evidence:
         (set(published.participants["trial"]) | set(published.arms["trial"])) & own_trials
     )
     if replaced:
+        kind = "Published rows" if PUBLISHED in published.source else "Rows"
         messages.append(
-            f"Published rows of {', '.join(replaced)} were dropped: your own rows of the same "
+            f"{kind} of {', '.join(replaced)} were dropped: your own rows of the same "
             "trial replace them."
         )
     return _without_double_counts(

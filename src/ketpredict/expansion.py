@@ -104,7 +104,7 @@ def _expanded_offsets(design: Design, scale: np.ndarray, raw: np.ndarray) -> np.
 
 
 def _expanded_slopes(design: Design, layout: Layout, points: np.ndarray) -> dict[str, np.ndarray]:
-    count, parts = len(design.predictors), design.spec.slope_parts()
+    count, parts = len(design.predictors), design.slope_parts
     lead = points.shape[:-1]
     rows = {"population": len(design.populations), "trial": len(design.trials)}
     parameters: dict[str, np.ndarray] = {}

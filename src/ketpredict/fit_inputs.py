@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ketpredict.arm_classes import load_arm_classes
 from ketpredict.categories import MOST_LEVELS, indicator_name, indicators
 from ketpredict.cell_values import is_missing, read_label, read_number
 from ketpredict.contracts import CheckedTable, validate_participants
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence, combine, load_evidence, make_evidence
+from ketpredict.field_of_fit import POPULATIONS
 from ketpredict.fields import PARTICIPANT_FIELDS
 from ketpredict.predictors import OF_ANY_FIELD, Predictor, load_predictors
-from ketpredict.spec import ModelSpec
+from ketpredict.spec import REFERENCE_ARM, UNNAMED_ARM, ModelSpec
 
 PUBLISHED = "published"
 
@@ -113,24 +115,53 @@ def from_patients(
     if left_alone:
         messages.append(f"Columns left alone: {', '.join(left_alone)}.")
     outside = _outside(evidence)
-    if outside is not None and evidence == PUBLISHED and not _of_this_field(names, own, outside):
+    if outside is not None and evidence == PUBLISHED and not _of_this_field(names, own):
         messages.append(
             "No predictor and no population of your table is one that the published evidence "
             "knows, so the fit rests on your rows alone (evidence=None). To have it nevertheless, "
             "pass evidence=ketpredict.load_evidence()."
         )
         outside = None
+    if outside is None and not _of_this_field(names, own):
+        own = _without_assumed_arm(own, checked.table, column_names)
     together = own if outside is None else combine(own, outside)
     return FitInputs(spec.with_predictors(names), references, together).with_messages(messages)
 
 
-def _of_this_field(names: Sequence[str], own: Evidence, published: Evidence) -> bool:
+def _of_this_field(names: Sequence[str], own: Evidence) -> bool:
     """Return whether the published evidence speaks of the caller's patients."""
     of_field = set(load_predictors()) - OF_ANY_FIELD
-    populations = set(published.arms["population"]) | set(published.participants["population"])
-    known = set(own.participants["population"]) & populations
-    foreign_arms = set(own.participants["arm"]) - set(published.arm_classes.index)
+    known = set(own.participants["population"]) & POPULATIONS
+    foreign_arms = set(own.participants["arm"]) - set(load_arm_classes().index)
     return bool(known or set(names) & of_field or not (names or foreign_arms))
+
+
+def _without_assumed_arm(
+    own: Evidence, table: pd.DataFrame, column_names: Mapping[str, str]
+) -> Evidence:
+    """Return data of another field without the arm that is assumed in this one.
+
+    Raises
+    ------
+    DataError
+        Some rows name arms that the package does not know, and others name none.
+    """
+    named = table["arm"].notna() if "arm" in table else pd.Series(False, index=table.index)
+    if named.all():
+        return own
+    arms = sorted(set(table.loc[named, "arm"])) if named.any() else []
+    if set(arms) - set(load_arm_classes().index):
+        column = column_names.get("arm", "arm")
+        raise DataError(
+            f"Table 'participants': column '{column}' names no arm in {int((~named).sum())} of "
+            f"{len(table)} rows; the others have {', '.join(arms)}. Expected the arm of every row."
+        )
+    if arms:
+        return own
+    patients = own.participants.assign(arm=UNNAMED_ARM)
+    unnamed = own.arm_classes.loc[[REFERENCE_ARM]].rename(index={REFERENCE_ARM: UNNAMED_ARM})
+    classes = pd.concat([own.arm_classes, unnamed.assign(label=UNNAMED_ARM)])
+    return dataclasses.replace(own, participants=patients, arm_classes=classes)
 
 
 def _outside(evidence: str | Evidence | None) -> Evidence | None:

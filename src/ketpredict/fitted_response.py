@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import recall_convergence
 from ketpredict.errors import EvidenceWarning
 from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.feature_columns import BY_NAME, read_same_columns
@@ -20,11 +20,13 @@ from ketpredict.rows import Rows, encode_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+    from arviz_stats import ELPDDataLOO
 
     from ketpredict.checks import FitCheck
     from ketpredict.explanation import Explanation
     from ketpredict.leave_out import LeftOut
     from ketpredict.literature import Literature
+    from ketpredict.prior_sensitivity import PriorSensitivity
 
 _LABELS = ("trial", "population", "arm")
 
@@ -198,6 +200,33 @@ class FittedResponse:
 
         return leave_one_trial_out(self.fit_, by=by, method=method, prob=prob)
 
+    def loo(self) -> ELPDDataLOO:
+        """Return leave-one-out of every patient and every published arm, as ArviZ has it.
+
+        Returns
+        -------
+        ELPDDataLOO
+            See :func:`ketpredict.comparison.elpd`. To compare fits, :func:`ketpredict.compare`
+            pairs their patients.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.comparison import elpd
+
+        return elpd(self.fit_)
+
+    def prior_sensitivity(self) -> PriorSensitivity:
+        """Return which priors each answer of the fit leans on, by power-scaling; nothing is drawn.
+
+        Returns
+        -------
+        PriorSensitivity
+            See :func:`ketpredict.prior_sensitivity.prior_sensitivity`.
+        """
+        check_is_fitted(self, "fit_")
+        from ketpredict.prior_sensitivity import prior_sensitivity
+
+        return prior_sensitivity(self.fit_)
+
     def report(
         self, path: str | Path, *, prob: float = 0.9, validation: LeftOut | None = None
     ) -> Path:
@@ -230,9 +259,18 @@ class FittedResponse:
 
     @property
     def posterior_(self) -> Any:
-        """The fit as an ArviZ DataTree with named dimensions."""
+        """The fit as an ArviZ DataTree with named dimensions.
+
+        ``posterior`` holds every variable that ``model_`` samples, so that PyMC's functions take
+        both: ``pm.sample_posterior_predictive(clf.posterior_, model=clf.model_)``.
+        ``log_likelihood`` is that of the responders and ``log_prior`` that of the priors by blocks,
+        so that ArviZ's ``loo``, ``compare`` and ``psense_summary`` work; see
+        :func:`ketpredict.arviz_groups.arviz_tree`.
+        """
         check_is_fitted(self, "fit_")
-        return self.fit_.to_datatree()
+        from ketpredict.arviz_groups import arviz_tree
+
+        return arviz_tree(self.fit_)
 
     @property
     def model_(self) -> Any:
@@ -243,10 +281,30 @@ class FittedResponse:
 
         return build(design_of(self.fit_))
 
-    def save(self, path: str | Path) -> Path:
-        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`."""
+    def save(self, path: str | Path, *, patients: bool = True) -> Path:
+        """Write the fit to one file, whole or not at all; read it with :func:`ketpredict.load`.
+
+        Parameters
+        ----------
+        path : str or Path
+        patients : bool
+            The file holds every patient's predictors and outcome unless this is False. Without
+            them it predicts to the last bit the same, with intervals, explanation and effects, and
+            refuses what needs patients: `check`, `validate`, `update`, `report`, `literature`. For
+            a file that is there already: ``kp.load("full.nc").save("share.nc", patients=False)``.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        SavedFitError
+            ``patients=False``, and a predictor's own scale would tell the values of fewer than
+            five patients.
+        """
         check_is_fitted(self, "fit_")
-        return self.fit_.save(path)
+        return self.fit_.save(path, patients=patients)
 
     def encode(self, X: Any) -> Rows:
         """Return rows ready for :mod:`ketpredict.predict`, checked.
@@ -262,7 +320,7 @@ class FittedResponse:
 
     def _read(self, X: Any) -> tuple[PatientColumns, Rows]:
         check_is_fitted(self, "fit_")
-        report_convergence(self.fit_.problems, strict=self.strict, where="saved fit")
+        recall_convergence(self.fit_, strict=self.strict)
         references = {predictor.name: predictor for predictor in self.fit_.predictors}
         by_name = self.fit_.facts.get("columns", BY_NAME)["by_name"]
         table = X if by_name else read_same_columns(self, X)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import numbers
 import platform
 import warnings
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,36 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.design import Design, encode
-from ketpredict.diagnostics import APPROXIMATIONS, Diagnostics, diagnose, report_convergence
+from ketpredict.diagnostics import (
+    APPROXIMATIONS,
+    CONVERGENCE,
+    Diagnostics,
+    diagnose,
+    report_convergence,
+)
 from ketpredict.effect_density import effect_log_likelihood
-from ketpredict.errors import CompilationWarning, CompiledRoadError, KetpredictError
+from ketpredict.errors import KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
-from ketpredict.parameter_dims import coordinates
+from ketpredict.parameter_dims import coordinates, parameter_dims
+from ketpredict.parts import left_out_messages
+from ketpredict.pointwise import MOST_VALUES as _MOST_POINTWISE_VALUES
 from ketpredict.posterior import Posterior
 from ketpredict.predictors import Predictor
 from ketpredict.prior import draw_prior
 from ketpredict.published_effects import effect_messages
 from ketpredict.sampling import draw
 from ketpredict.spec import ModelSpec
+from ketpredict.stopping import held_back, passed_on
 from ketpredict.stored_design import DESIGN_DIMS, design_arrays
-from ketpredict.tested_versions import advice
 from ketpredict.unit_outcome import unit_probability
+from ketpredict.untold import draw_untold
+from ketpredict.workers import bounded_cores, check_seed, thread_pool
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
-_MOST_POINTWISE_VALUES = 20_000_000
+TESTED = {"nutpie": "0.16.11", "numba": "0.68.0"}
+"""Versions whose internals the compiled road was written for; pinned in ``pyproject.toml``."""
+_COMPILERS = tuple(TESTED)
 _PRIOR_DRAWS = 4000
 _MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k", "effective_draws")
 _COMPILED_NUTS = ("nuts", "nutpie")
@@ -61,6 +73,23 @@ class SamplerSettings:
     target_accept: float = 0.95
     seed: int = 0
     progressbar: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no sampler takes."""
+        for name in ("draws", "tune", "chains"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+                raise KetpredictError(f"{name} is {value!r}; expected a whole number from 1 up.")
+            object.__setattr__(self, name, int(value))  # a plain one, which a file can hold
+        check_seed("seed", self.seed)
+        bounded_cores(self.cores)
+        object.__setattr__(self, "cores", None if self.cores is None else int(self.cores))
+        accept = self.target_accept
+        if isinstance(accept, bool) or not isinstance(accept, numbers.Real) or not 0 < accept < 1:
+            raise KetpredictError(
+                f"target_accept is {accept!r}; expected a number between 0 and 1."
+            )
+        object.__setattr__(self, "target_accept", float(accept))
 
 
 def prepare(
@@ -94,7 +123,10 @@ def fit(
     tree = _draw(design, settings)
     diagnostics = diagnose(tree, _method(settings))
     report_convergence(diagnostics.problems, strict=strict)
-    return _collect(design, evidence, settings, tree, diagnostics)
+    tree = _with_untold(design, settings, tree)
+    posterior = _collect(design, evidence, settings, tree, diagnostics)
+    posterior.announced.add(CONVERGENCE)
+    return posterior
 
 
 def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
@@ -113,7 +145,33 @@ def redraw(design: Design, settings: SamplerSettings) -> xr.DataTree:
 def draw_diagnosed(design: Design, settings: SamplerSettings) -> tuple[xr.DataTree, Diagnostics]:
     """Return draws of a design and the verdict on them, without a warning."""
     tree = _draw(design, settings)
-    return tree, diagnose(tree, _method(settings))
+    diagnostics = diagnose(tree, _method(settings))
+    return _with_untold(design, settings, tree), diagnostics
+
+
+def _with_untold(design: Design, settings: SamplerSettings, tree: xr.DataTree) -> xr.DataTree:
+    """Return the draws with what the model leaves out, from its prior; after the verdict on them.
+
+    The same for every inference: it is no part of what was sampled.
+    """
+    if not design.left_out:
+        return tree
+    dims = parameter_dims(design)[0]
+    posterior = tree["posterior"].to_dataset()
+    lead = ("chain", "draw")
+    drawn = {
+        name: posterior[name].transpose(*lead, *dims[name]).to_numpy()
+        for name in map(str, posterior.data_vars)
+        if name in dims
+    }
+    rng = np.random.default_rng([settings.seed, 2])
+    untold = draw_untold(design, drawn, rng)
+    joined = posterior.assign(
+        {name: ((*lead, *dims[name]), values) for name, values in untold.items()}
+    )
+    return xr.DataTree.from_dict(
+        {**{group: tree[group].to_dataset() for group in tree.children}, "posterior": joined}
+    )
 
 
 def _method(settings: SamplerSettings) -> str:
@@ -121,49 +179,77 @@ def _method(settings: SamplerSettings) -> str:
 
 
 def _draw(design: Design, settings: SamplerSettings) -> xr.DataTree:
+    """Return all draws that were asked for, or none: samplers take an interrupt for an answer."""
+    with passed_on():
+        tree = _sampled(design, settings)
+        _refuse_partial(tree["posterior"].to_dataset(), settings)
+    return tree
+
+
+def _refuse_partial(draws: xr.Dataset, settings: SamplerSettings) -> None:
+    asked = (settings.chains, settings.draws)
+    for name, values in draws.data_vars.items():
+        found = (values.sizes["chain"], values.sizes["draw"])
+        if found != asked:
+            raise KetpredictError(
+                f"Sampling ended early: {found[0]} chains of {found[1]} draws instead of "
+                f"{asked[0]} of {asked[1]}. There is no fit; fit again."
+            )
+        if not np.isfinite(values.to_numpy()).all():
+            raise KetpredictError(
+                f"Draws of '{name}' are not finite: sampling ended early, or went astray. There is "
+                "no fit; fit again, with other data or inference='nuts'."
+            )
+
+
+def _sampled(design: Design, settings: SamplerSettings) -> xr.DataTree:
     """Return draws: by the compiled kernel for NUTS and approximations, else by the PyMC graph."""
     options = dataclasses.asdict(settings)
+    if settings.cores is not None:
+        options["cores"] = bounded_cores(settings.cores)
     approximate = settings.inference in APPROXIMATIONS
     if settings.inference not in _COMPILED_NUTS and not approximate:
         return draw(build(design), **options)
     try:
-        return _draw_compiled(design, settings)
-    except CompiledRoadError as error:
+        # Imported here: a nutpie with other internals must leave the graph's road open.
+        with held_back():
+            from ketpredict.compiled import compile_design, draw_compiled
+
+        density = compile_design(design)
+        if not approximate:
+            del options["inference"]
+            return draw_compiled(density, **options)
+    except (ImportError, AttributeError, TypeError, NotImplementedError) as error:
+        unusable = f"{_versions(_COMPILERS)} ({type(error).__name__}: {error})"
         if approximate:
             raise KetpredictError(
-                f"inference='{settings.inference}' needs the compiled likelihood. {error} Use "
-                f"inference='nuts', or install what is tested: {advice()}"
+                f"inference='{settings.inference}' needs the compiled likelihood, which cannot be "
+                f"used with {unusable}; use inference='nuts', or install {_versions(TESTED)}."
             ) from error
-        message = (
-            f"{error} The PyMC graph is sampled instead: the answer is as good, but compiling "
-            "takes about 40 seconds more and sampling several times as long. To have the fast "
-            f"road: {advice()}"
+        warnings.warn(
+            f"The compiled likelihood cannot be used with {unusable}; the PyMC graph is sampled "
+            "instead, which takes up to a minute longer to compile. It was tested with "
+            f"{_versions(TESTED)}: install these to be as fast.",
+            KetpredictWarning,
+            stacklevel=5,
         )
-        told = CompilationWarning(message, found=error.found, tested=error.tested)
-        warnings.warn(told, stacklevel=4)
-        return draw(build(design), **options)
+        return draw(build(design), **(options | {"inference": settings.inference}))
+    from ketpredict.approximations import draw_approximately
+
+    taken = ("inference", "draws", "chains", "cores", "seed")
+    return draw_approximately(density, **{name: options[name] for name in taken})
 
 
-def _draw_compiled(design: Design, settings: SamplerSettings) -> xr.DataTree:
-    """Return draws by the compiled kernel.
-
-    Raises
-    ------
-    CompiledRoadError
-        nutpie or numba is not one that it was written for.
-    """
-    options = dataclasses.asdict(settings)
-    # Imported here: a nutpie with other internals must leave the graph's road open.
-    from ketpredict.compiled import compile_design, draw_compiled
-
-    density = compile_design(design)
-    if settings.inference in APPROXIMATIONS:
-        from ketpredict.approximations import draw_approximately
-
-        taken = ("inference", "draws", "chains", "cores", "seed")
-        return draw_approximately(density, **{name: options[name] for name in taken})
-    del options["inference"]
-    return draw_compiled(density, **options)
+def _versions(packages: Iterable[str] | Mapping[str, str]) -> str:
+    """Return packages with their versions in words: those given, else those installed."""
+    given = packages if isinstance(packages, Mapping) else {}
+    found = []
+    for name in packages:
+        try:
+            found.append(f"{name} {given.get(name) or importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return " and ".join(found)
 
 
 def _collect(
@@ -215,7 +301,11 @@ def _collect(
             | {"problems": list(diagnostics.problems)}
             | {name: _finite(getattr(diagnostics, name)) for name in _MAY_BE_NAN},
             "provenance": _provenance(design, evidence, settings),
-            "messages": list(evidence.messages),
+            "messages": [
+                *evidence.messages,
+                *left_out_messages(design.left_out, design.populations, design.trials),
+            ],
+            "left_out": dict(design.left_out),
             "effects": [dict(fate) for fate in design.effect_fates],
             "estimator": {},
         },
@@ -247,7 +337,7 @@ def _with_pointwise(posterior: Posterior, design: Design, seed: int) -> Posterio
     # Sums of weights may leave 1 by a rounding error, which the generator refuses.
     probability = np.clip(probability, 0.0, 1.0)
     whole = np.array_equal(n, np.round(n))
-    with ThreadPoolExecutor(1) as pool:
+    with thread_pool(1) as pool:
         # One generator and one call: replicates do not depend on the number of cores.
         binomial = np.random.default_rng(seed).binomial
         drawn = pool.submit(binomial, n.astype(int), probability) if whole else None

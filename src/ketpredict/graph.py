@@ -30,12 +30,14 @@ from pymc.distributions.dist_math import binomln
 from ketpredict.design import Design
 from ketpredict.graph_effects import add_effects
 from ketpredict.graph_evidence import arms_log_density, people_log_density
+from ketpredict.graph_model import ResponseModel
 from ketpredict.graph_predictors import add_predictor_law, describe_arms, weigh_patterns
-from ketpredict.graph_response import response_tails
+from ketpredict.graph_response import response_tails, unit_linear_predictor
 from ketpredict.graph_rows import SharedRows, share_rows
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import reference_variance
 from ketpredict.parameter_dims import class_names, coordinates
+from ketpredict.parts import slope_concentration
 from ketpredict.prior_families import Prior
 from ketpredict.spec import CURVES
 
@@ -45,16 +47,20 @@ def build(design: Design) -> pm.Model:
 
     Every variable has named dimensions, so that ``posterior["slope"].sel(predictor="bmi")`` works.
     The observed variable is ``responders`` with dimension ``unit``; what the data say of the
-    predictors is the potential ``predictors``.
+    predictors is the potential ``predictors``. ``linear_predictor`` is what the link takes for the
+    probability of each unit (Phi, or the logistic function), whatever is averaged over in it, and
+    the responders depend on it alone: what is added to it by ``pm.do`` moves them.
     """
     shared = share_rows(design)
-    with pm.Model(coords=coordinates(design)) as model:
+    with ResponseModel(coords=coordinates(design)) as model:
         parameters = {**_intercepts(design), **_arms(design), **_study_and_time(design)}
         parameters |= _slopes(design)
         if design.predictors:
-            success, failure = _with_predictors(design, parameters, shared)
+            linear = _with_predictors(design, parameters, shared)
         else:
-            success, failure = response_tails(design, parameters, shared, None, None, None)
+            linear = unit_linear_predictor(design, parameters, shared, None, None, None)
+        linear = pm.Deterministic("linear_predictor", linear, dims="unit")
+        success, failure = response_tails(design.spec.link, linear)
         n, responders = design.units.n, design.units.responders
         whole = np.array_equal(n, np.round(n))
         # What has weights is no count: PyMC would round it, and cannot draw it again.
@@ -73,10 +79,8 @@ def build(design: Design) -> pm.Model:
     return model
 
 
-def _with_predictors(
-    design: Design, parameters: dict[str, Any], shared: SharedRows
-) -> tuple[Any, Any]:
-    """Add the law of the predictors and what the data say of it; return the response's tails."""
+def _with_predictors(design: Design, parameters: dict[str, Any], shared: SharedRows) -> Any:
+    """Add the law of the predictors and what the data say of it; return the linear predictor."""
     parameters["across_slope"] = _across(design)
     law = add_predictor_law(design, shared)
     patterns = weigh_patterns(design, law, shared)
@@ -89,7 +93,7 @@ def _with_predictors(
     if len(design.effects):
         add_effects(design, parameters, law)
     line_weight = pt.concatenate([patterns.mixture, patterns.arm])
-    return response_tails(design, parameters, shared, law, arm_law, line_weight)
+    return unit_linear_predictor(design, parameters, shared, law, arm_law, line_weight)
 
 
 def _binomial_draw(n: Any, success: Any, failure: Any, size: Any) -> Any:
@@ -133,7 +137,7 @@ def _group(spec_prior: Prior, name: str, dims: str, size: int, present: bool, sc
 
 
 def _intercepts(design: Design) -> dict[str, Any]:
-    priors, pooling = design.spec.priors, design.spec.pooling
+    priors = design.spec.priors
     trials = len(design.trials)
     return {
         "intercept": _scalar("intercept", priors["intercept"]),
@@ -142,7 +146,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "population_effect",
             "population",
             len(design.populations),
-            pooling.population_intercept,
+            design.has("population_intercept"),
             "population_scale",
         ),
         "trial_effect": _group(
@@ -150,7 +154,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "trial_effect",
             "trial",
             trials,
-            pooling.trial_intercept,
+            design.has("trial_intercept"),
             "trial_scale",
         ),
         "treatment_deviation": _group(
@@ -158,7 +162,7 @@ def _intercepts(design: Design) -> dict[str, Any]:
             "treatment_deviation",
             "trial",
             trials,
-            pooling.trial_treatment,
+            design.has("trial_treatment"),
             "treatment_scale",
         ),
     }
@@ -214,7 +218,7 @@ def _study_and_time(design: Design) -> dict[str, Any]:
 
 def _slopes(design: Design) -> dict[str, Any]:
     """Return every part of the slopes; the parts share one budget of explained variance."""
-    n_predictors, parts = len(design.predictors), design.spec.slope_parts()
+    n_predictors, parts = len(design.predictors), design.slope_parts
     shape = {
         "prognostic": ("predictor",),
         "predictive": ("predictor",),
@@ -248,9 +252,11 @@ def _slope_scales(design: Design) -> Any:
         predictor_share = pm.Dirichlet("predictor_share", concentration, dims="predictor")
     else:
         predictor_share = pt.ones(1)
-    slope_share = pm.Dirichlet(
-        "slope_share", np.array(design.spec.slope_concentration()), dims="slope_part"
-    )
+    concentration = np.array(slope_concentration(design.spec, design.left_out))
+    if len(concentration) > 1:
+        slope_share = pm.Dirichlet("slope_share", concentration, dims="slope_part")
+    else:
+        slope_share = pm.Deterministic("slope_share", pt.ones(1), dims="slope_part")
     variance = np.array([reference_variance(predictor) for predictor in design.predictors])
     share = slope_share[:, None] * predictor_share[None, :] / variance[None, :]
     scale = pt.sqrt(budget * share)

@@ -31,7 +31,9 @@ from ketpredict.conversions import (
     LOG_RISK_RATIO,
 )
 from ketpredict.design import Design
+from ketpredict.graph_algebra import inverse_of_parts, product
 from ketpredict.graph_predictors import PredictorLaw, normal_tails
+from ketpredict.graph_rows import distinct
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import rate_location, reference_variance
 from ketpredict.prior_families import Prior
@@ -62,7 +64,7 @@ def add_effects(design: Design, parameters: dict[str, Any], law: PredictorLaw) -
 def _slopes(design: Design, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Return the slopes of each effect's cohort, its shared error, and the levels of counts."""
     effects, priors = design.effects, design.spec.priors
-    parts = design.spec.slope_parts()
+    parts = design.slope_parts
     unit = np.sqrt(
         [link_variance(design.spec.link) / reference_variance(p) for p in design.predictors]
     )
@@ -101,7 +103,7 @@ def _slopes(design: Design, parameters: dict[str, Any]) -> tuple[Any, Any, Any]:
     if len(effects.with_level):
         level = pm.Normal("effect_level", dims="effect_with_level")
     slopes = parameters["prognostic_slope"] + parameters["predictive_slope"]
-    slopes = slopes[None, :] + effects.population_weight @ parameters["population_slope"]
+    slopes = slopes[None, :] + product(effects.population_weight, parameters["population_slope"])
     rows = np.arange(len(effects))
     return pt.inc_subtensor(slopes[rows, effects.predictor_idx], own_deviation), error, level
 
@@ -133,8 +135,8 @@ def _covariance(design: Design, law: PredictorLaw, location: Any) -> Any:
     if len(continuous):
         own = law.covariance
         if len(binary):
-            own = own + law.shift @ between @ law.shift.T
-            cross = law.shift @ between
+            cross = product(law.shift, between)
+            own = own + product(cross, law.shift.T)
             whole = pt.set_subtensor(whole[np.ix_(continuous, binary)], cross)
             whole = pt.set_subtensor(whole[np.ix_(binary, continuous)], cross.T)
         whole = pt.set_subtensor(whole[np.ix_(continuous, continuous)], own)
@@ -161,8 +163,9 @@ def _implied(design: Design, slopes: Any, covariance: Any) -> Any:
     """Return what each effect is compared with, on the scale of its kind."""
     effects, unit = design.effects, link_variance(design.spec.link)
     rows, own = np.arange(len(effects)), effects.predictor_idx
-    precision = _masked_inverse(covariance, effects.adjusted)
-    with_latent = slopes @ covariance
+    sets, own_set = distinct(effects.adjusted)
+    precision = inverse_of_parts(covariance, sets)[0][own_set]
+    with_latent = product(slopes, covariance)
     coefficient = (precision * with_latent[:, None, :]).sum(axis=-1)
     total = unit + (slopes * with_latent).sum(axis=1)
     rest = total - (with_latent * coefficient).sum(axis=1)
@@ -184,17 +187,6 @@ def _implied(design: Design, slopes: Any, covariance: Any) -> Any:
         if len(here):
             result = pt.set_subtensor(result[here], value[here])
     return result
-
-
-def _masked_inverse(covariance: Any, adjusted: np.ndarray) -> Any:
-    """Return the inverse of each effect's adjusted part, zeros elsewhere.
-
-    Units on the diagonal stand in for what is left out, and are taken off the inverse again.
-    """
-    both = adjusted[:, :, None] * adjusted[:, None, :]
-    rest = np.eye(adjusted.shape[1]) * (1.0 - adjusted)[:, None, :]
-    inverse: Any = pt.linalg.inv(both * covariance[None] + rest)
-    return inverse - rest
 
 
 def _graded(design: Design, rows: np.ndarray, implied: Any, error: Any) -> Any:

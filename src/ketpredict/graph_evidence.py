@@ -14,6 +14,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from ketpredict.design import Design
+from ketpredict.graph_algebra import product
 from ketpredict.graph_predictors import ArmLaw, PatternWeights, PredictorLaw, centres, log_sums
 from ketpredict.graph_rows import SharedRows, distinct
 
@@ -60,9 +61,10 @@ def _normal_part(design: Design, law: PredictorLaw, shared: SharedRows) -> Any:
     )
     own, cross, other = scatter[:, :size, :size], scatter[:, :size, size:], scatter[:, size:, size:]
     if len(design.binary_idx):
-        carried = cross @ law.shift.T
-        own = own - carried - carried.transpose(0, 2, 1) + law.shift @ (other @ law.shift.T)
-    residual = mean[:, :size] - mean[:, size:] @ law.shift.T - law.mean[law_idx]
+        carried = product(cross, law.shift.T)
+        between = product(product(other, law.shift.T).transpose(0, 2, 1), law.shift.T)
+        own = own - carried - carried.transpose(0, 2, 1) + between
+    residual = mean[:, :size] - product(mean[:, size:], law.shift.T) - law.mean[law_idx]
     weighted = (law.precision[set_idx] * residual[:, None, :]).sum(axis=-1)
     squares = (law.precision * own).sum() + (total[:, None] * weighted * residual).sum()
     in_set = np.bincount(shared.people_set, people.weight, len(observed))
@@ -100,7 +102,7 @@ def arms_log_density(design: Design, law: PredictorLaw, shared: SharedRows, arm_
         value = np.nan_to_num(units.value[arms][:, design.continuous_idx])
         residual = value - law.mean[units.law_idx[arms]]
         if len(design.binary_idx):
-            residual = residual - (arm_law.proportion - centres(design)) @ law.shift.T
+            residual = residual - product(arm_law.proportion - centres(design), law.shift.T)
         weighted = (law.precision[shared.unit_set[arms]] * residual[:, None, :]).sum(axis=-1)
         constant = (observed * (_LOG_TWO_PI - np.log(people))[:, None]).sum()
         squares = (people[:, None] * weighted * residual).sum()

@@ -21,6 +21,7 @@ import pytensor.tensor as pt
 
 from ketpredict.association import pair_probability
 from ketpredict.design import Design
+from ketpredict.graph_algebra import inverse_of_parts, product
 from ketpredict.graph_rows import Mixtures, SharedRows
 from ketpredict.marginal import between_trial_sd, rate_location
 
@@ -127,7 +128,7 @@ def add_predictor_law(design: Design, shared: SharedRows) -> PredictorLaw:
     # The cell that closes the row is the 0 that -1 points at.
     first_law = np.array([np.argmax(design.law_trial == t) for t in range(len(design.trials))])
     below, above = normal_tails(cell[design.mean_cell[first_law][:, design.binary_idx]])
-    precision, log_determinant = _invert(covariance, shared.observed)
+    precision, log_determinant = inverse_of_parts(covariance, shared.observed)
     return PredictorLaw(
         mean=cell[design.mean_cell[:, design.continuous_idx]],
         rate=pt.stack([above, below], axis=-1),
@@ -175,41 +176,53 @@ def _covariance(design: Design) -> Any:
         factor = pm.LogNormal("predictor_cholesky", *log_sd, dims="cholesky_place")[:, None]
     else:
         (eta,) = design.spec.priors["predictor_correlation"].values
-        packed = pm.LKJCholeskyCov(
-            "predictor_cholesky",
-            n=size,
-            eta=eta,
-            sd_dist=pm.LogNormal.dist(*log_sd, shape=size),
-            compute_corr=False,
-            # PyMC would draw one, by a loop compiled for that alone.
-            initval=np.eye(size)[np.tril_indices(size)],
-            dims="cholesky_place",
-        )
+        packed = _cholesky("predictor_cholesky", size, eta, *log_sd)
         factor = pm.math.expand_packed_triangular(size, packed)
     return pm.Deterministic(
-        "predictor_covariance", factor @ factor.T, dims=("continuous", "continuous_too")
+        "predictor_covariance", product(factor, factor.T), dims=("continuous", "continuous_too")
     )
 
 
-def _invert(covariance: Any, observed: np.ndarray) -> tuple[Any, Any]:
-    """Return the masked inverse and the log determinant of the observed part, set by set.
+def _cholesky(name: str, size: int, eta: float, middle: float, spread: float) -> Any:
+    """Return PyMC's ``LKJCholeskyCov`` under a faster random generator.
 
-    By the sweep operator (Goodnight 1979, Am Stat 33:149): sweeping a predictor out of all sets
-    that observe it is one operation on arrays. PyTensor's batched linear algebra gives the same
-    numbers, but numba takes three times as long to compile it and it runs at half the speed.
+    PyMC's own draws by a loop, which takes numba 20 seconds to compile in every function that
+    draws. Here all rows are drawn at once (the onion method, as in :mod:`ketpredict.prior`).
     """
-    sets, size = observed.shape
-    swept, pivots = covariance[None] * np.ones((sets, 1, 1)), []
-    for k in range(size):
-        pivot, unit = swept[:, k, k], np.eye(size)[k]
-        column = (swept[:, :, k] - unit) / pt.sqrt(pivot)[:, None]
-        change = column[:, :, None] * column[:, None, :] + 2.0 * np.outer(unit, unit)
-        swept = swept - observed[:, k, None, None] * change
-        pivots.append(pivot)
-    if not pivots:
-        return pt.zeros((sets, 0, 0)), pt.zeros(sets)
-    both = observed[:, :, None] * observed[:, None, :]
-    return -both * swept, (observed * pt.log(pt.stack(pivots, axis=1))).sum(axis=1)
+    rows, columns = np.tril_indices(size)
+
+    def random(eta: Any, middle: Any, spread: Any, size_of_draws: Any) -> Any:
+        del size_of_draws  # the model has one of it
+        row = np.arange(1, size)
+        square = pm.Beta.dist(0.5 * row, eta + 0.5 * (size - 1 - row))
+        inside = np.tril(np.ones((size - 1, size)))
+        direction = inside * pm.Normal.dist(shape=(size - 1, size))
+        length = pt.sqrt((direction**2).sum(axis=1))
+        below = (pt.sqrt(square) / length)[:, None] * direction
+        first = np.eye(1, size)
+        diagonal = np.eye(size)[1:] * pt.sqrt(1.0 - square)[:, None]
+        factor = pt.concatenate([first, below + diagonal])
+        sd = pm.LogNormal.dist(middle, spread, shape=size)
+        return (sd[:, None] * factor)[rows, columns]
+
+    def log_density(value: Any, eta: Any, middle: Any, spread: Any) -> Any:
+        sd = pm.LogNormal.dist(middle, spread, shape=size)
+        same = pm.LKJCholeskyCov.dist(n=size, eta=eta, sd_dist=sd, compute_corr=False)
+        return pm.logp(same, value)
+
+    return pm.CustomDist(
+        name,
+        eta,
+        middle,
+        spread,
+        dist=random,
+        logp=log_density,
+        support_point=lambda *_: pt.as_tensor_variable(np.eye(size)[rows, columns]),
+        transform=pm.distributions.transforms.CholeskyCovPacked(size),
+        signature="(),(),()->(place)",
+        class_name="LKJCholeskyCov",
+        dims="cholesky_place",
+    )
 
 
 # ------------------------------------------------------------------------------------- binaries
@@ -296,7 +309,7 @@ def log_weights(
     constant = log_pattern(log_rate, log_pair, trial, mixtures.term_pattern)
     if len(design.continuous_idx) == 0:
         return constant[line]
-    shift = (mixtures.term_pattern - centres(design)) @ law.shift.T
+    shift = product(mixtures.term_pattern - centres(design), law.shift.T)
     slope = (law.precision[mixtures.term_set] * shift[:, None, :]).sum(axis=-1)
     middle = law.mean[mixtures.term_law] + 0.5 * shift
     constant = constant - (slope * middle).sum(axis=-1)
@@ -364,6 +377,6 @@ def describe_arms(design: Design, law: PredictorLaw, shared: SharedRows, weight:
     variance = pt.ones((len(arms), 1)) * pt.diag(law.covariance)
     if len(design.continuous_idx) and len(design.binary_idx):
         distance = design.pattern_value[lines.source] - proportion[lines.order[lines.owner]]
-        between = sums(weight[:, None] * (distance @ law.shift.T) ** 2, lines.blocks)
+        between = sums(weight[:, None] * product(distance, law.shift.T) ** 2, lines.blocks)
         variance = variance + between[np.argsort(lines.order)]
     return ArmLaw(proportion, variance)

@@ -18,10 +18,14 @@ In a published arm nobody's :math:`x` is known, only its mean :math:`m`. Its peo
 :math:`\beta_b + B'\beta`, :math:`(B'h)'(p - c)` leaves :math:`a`, and all continuous predictors
 vary, as much as published where an SD is. The average of the link over a normal :math:`q` is closed
 (:mod:`ketpredict.link`).
+
+The *linear predictor* of a unit is what the link takes for its probability, :math:`q` of a patient
+whose predictors are all known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,19 +34,20 @@ import pytensor.tensor as pt
 from ketpredict import link
 from ketpredict.design import Design
 from ketpredict.equations import unit_intercept, unit_slope
+from ketpredict.graph_algebra import product
 from ketpredict.graph_predictors import ArmLaw, PredictorLaw, centres, normal_tails, sums
 from ketpredict.graph_rows import SharedRows
 
 
-def response_tails(
+def unit_linear_predictor(
     design: Design,
     parameters: dict[str, Any],
     shared: SharedRows,
     law: PredictorLaw | None,
     arm_law: ArmLaw | None,
     line_weight: Any,
-) -> tuple[Any, Any]:
-    """Return the probability of response, and of none, of every unit.
+) -> Any:
+    """Return the linear predictor of every unit: the link of it is the probability of response.
 
     Parameters
     ----------
@@ -63,14 +68,56 @@ def response_tails(
         linear = constant[shared.line_cluster] + (own * value).sum(axis=-1)
     factor = scale / pt.sqrt(1.0 + scale**2 * variance[:, None])
     factor = factor if law is None else factor[shared.line_cluster]
-    tails = [(weight * tail).sum(axis=-1) for tail in normal_tails(linear[:, None] * factor)]
-    lines = shared.lines
-    if len(shared.weight_idx):
-        alone = np.ones(len(lines) - len(shared.weight_idx))
-        own = pt.concatenate([alone, line_weight[shared.weight_idx]])
-        tails = [sums(own * tail, lines.blocks) for tail in tails]
-    back = np.argsort(lines.order)
-    return tails[0][back], tails[1][back]
+    lines, component = shared.lines, linear[:, None] * factor
+    singles, several = len(lines) - len(shared.weight_idx), len(shared.weight_idx) > 0
+    parts = []
+    if singles:
+        parts.append(_on_the_scale_of(design.spec.link, component[:singles], weight, None))
+    if several:
+        blocks = [block for block in lines.blocks if block[1] > 1]
+
+        def over_patterns(tail: Any) -> Any:
+            return sums(line_weight[shared.weight_idx] * tail, blocks)
+
+        of_several = component[singles:]
+        parts.append(_on_the_scale_of(design.spec.link, of_several, weight, over_patterns))
+    return pt.concatenate(parts)[np.argsort(lines.order)]
+
+
+def response_tails(name: str, linear_predictor: Any) -> tuple[Any, Any]:
+    """Return the probability of response, and of none, from linear predictors.
+
+    Parameters
+    ----------
+    name : {"probit", "logit"}
+    """
+    if name == "probit":
+        return normal_tails(linear_predictor)
+    return pt.sigmoid(linear_predictor), pt.sigmoid(-linear_predictor)
+
+
+def _on_the_scale_of(
+    name: str, component: Any, weight: np.ndarray, over_patterns: Callable[[Any], Any] | None
+) -> Any:
+    """Return what the link takes for the probability of response.
+
+    Parameters
+    ----------
+    component : tensor of shape (line, component of the link)
+        What each normal of the link takes.
+    over_patterns : callable, optional
+        From lines to units; None where each unit is one line.
+    """
+    if name == "probit" and over_patterns is None:
+        return component[:, 0]
+    success, failure = ((weight * tail).sum(axis=-1) for tail in normal_tails(component))
+    if over_patterns is not None:
+        success, failure = over_patterns(success), over_patterns(failure)
+    if name == "logit":
+        return pt.log(success) - pt.log(failure)
+    below = success < failure
+    distance = np.sqrt(2.0) * pt.erfcinv(2.0 * pt.switch(below, success, failure))
+    return pt.switch(below, -distance, distance)
 
 
 def _coefficients(
@@ -92,7 +139,7 @@ def _coefficients(
     assay = np.array([design.predictors[k].assay_dependent for k in design.continuous_idx])
     beta = slope[:, design.continuous_idx]
     missing = beta * (1.0 - observed)
-    through = missing @ law.covariance
+    through = product(missing, law.covariance)
     carried = (law.precision[shared.cluster_set] * through[:, None, :]).sum(axis=-1)
     on_mean = beta * np.where(observed > 0, -1.0 * assay, 1.0 - assay) - carried
     constant = constant + (on_mean * law.mean[clusters.law_idx]).sum(axis=-1)
@@ -103,15 +150,15 @@ def _coefficients(
         is_arm = clusters.is_arm[:, None] > 0
         left = pt.where(is_arm, beta, left)
         inside = beta * _published_spread(design, shared, law, arm_law)
-        of_arm = (inside * (inside @ law.covariance)).sum(axis=-1)
+        of_arm = (inside * product(inside, law.covariance)).sum(axis=-1)
         variance = pt.where(clusters.is_arm > 0, of_arm, variance)
     if binary == 0:
         return constant, on_value, variance
     if arm_law is not None:
         patients = len(clusters) - len(shared.arms)
         away = pt.concatenate([np.zeros((patients, binary)), arm_law.proportion - centres(design)])
-        constant = constant - ((on_value @ law.shift) * away).sum(axis=-1)
-    on_pattern = on_pattern + left @ law.shift
+        constant = constant - (product(on_value, law.shift) * away).sum(axis=-1)
+    on_pattern = on_pattern + product(left, law.shift)
     return constant, pt.concatenate([on_value, on_pattern], axis=1), variance
 
 

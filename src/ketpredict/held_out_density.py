@@ -36,7 +36,7 @@ from ketpredict.layout import Layout
 from ketpredict.left_out import Fold, nothing, only
 from ketpredict.marginal import rate_location
 from ketpredict.pieces import compiled
-from ketpredict.spec import REFERENCE_ARM
+from ketpredict.stopping import check_stop
 from ketpredict.unconstrained import to_points
 
 POINTS = (16, 64)
@@ -107,6 +107,7 @@ def fold_log_density(
     found = np.empty((2, len(at)))
     curvature = None
     for s, point in enumerate(at):
+        check_stop()
         point[own.place] = start
         prior = _normal_log_density(start, centre[s], spread[s])
         shared_part = bare(point) - prior
@@ -163,7 +164,7 @@ def _own_places(design: Design, layout: Layout, fold: Fold, *, outcomes: bool) -
     count, trials = len(design.predictors), np.flatnonzero(fold.trials)
     wanted: list[tuple[str, np.ndarray]] = []
     if outcomes:
-        others = [i for i, arm in enumerate(design.arms) if arm != REFERENCE_ARM]
+        others = list(design.other_arms)
         own_arms = np.array([others.index(arm) for arm in fold.arms if arm in others], dtype=int)
         wanted += [
             ("trial_effect_raw", trials),

@@ -1,13 +1,23 @@
-"""Importance sampling from a normal approximation: weights, how far they can be trusted, draws."""
+"""Importance weights of draws: smoothed, how far they can be trusted, and draws by them.
+
+Every weight of the package is made here, since Pareto smoothing as libraries have it fails where a
+question is trivial: ratios that do not vary, or hardly a tail.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
+from scipy.special import logsumexp
 
 PARETO_LIMIT = 0.7
 """Shape of importance weights above which they are not to be trusted."""
+_FEWEST = 25
+"""Draws of which a tail of a fifth has the five that its shape can be estimated from."""
+_HARDLY = 1.0
+"""Log ratios within this range of each other leave four fifths of the draws' worth, whatever their
+tail: weights w1 and w2 in equal parts are worth (w1 + w2)^2 / 2 (w1^2 + w2^2) of the draws."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,23 +26,32 @@ class Weights:
 
     Parameters
     ----------
-    weight : ndarray of shape (draw,)
-        Smoothed weights, which add up to 1.
+    log_weight : ndarray of shape (draw,)
+        Logarithms of the smoothed weights, which add up to 1; -inf for a draw without weight.
     pareto_k : float
-        Shape of the largest ratios' generalised Pareto distribution; infinite where it cannot be
-        estimated. Above 0.7 the weights do not repair the approximation with any number of draws
-        that can be afforded.
-    effective_draws : float
-        1 / sum of squared weights: how many draws of the posterior the weighted ones are worth.
+        Shape of the largest ratios' generalised Pareto distribution. Above 0.7 the weights do not
+        repair the approximation with any number of draws that can be afforded. Infinite where it
+        cannot be estimated; -inf where there is nothing to estimate, because the ratios do not
+        vary, or by less than a factor of e.
     """
 
-    weight: np.ndarray
+    log_weight: np.ndarray
     pareto_k: float
-    effective_draws: float
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weights themselves; all 0 where no draw has any."""
+        return np.asarray(np.exp(self.log_weight))
+
+    @property
+    def effective_draws(self) -> float:
+        """1 / sum of squared weights: how many draws the weighted ones are worth."""
+        squared = float((self.weight**2).sum())
+        return 1.0 / squared if squared > 0 else 0.0
 
     @property
     def usable(self) -> bool:
-        """Whether weighted draws stand for the posterior."""
+        """Whether weighted draws stand for what they are weighted to."""
         return self.pareto_k <= PARETO_LIMIT
 
 
@@ -42,21 +61,42 @@ def smoothed_weights(log_ratio: np.ndarray) -> Weights:
     Parameters
     ----------
     log_ratio : ndarray of shape (draw,)
-        Log density of the posterior less that of the approximation, up to a constant. Draws where
-        it is not finite (the density there is all but 0) have no weight.
+        Log density of what is asked for less that of what the draws are from, up to a constant;
+        of data left out, their negative log likelihood. Draws where it is -inf or NaN (the
+        density there is all but 0) have no weight. Where it is +inf, those draws have it all.
+
+    Returns
+    -------
+    Weights
+        For any number of draws, also for too few or too equal ones to have a tail.
     """
     from arviz_stats.base.array import array_stats
 
-    weight = np.zeros(len(log_ratio))
-    finite = np.isfinite(log_ratio)
+    ratio = np.asarray(log_ratio, dtype=float)
+    log_weight = np.full(ratio.shape, -np.inf)
+    if np.isposinf(ratio).any():
+        infinite = np.isposinf(ratio)
+        log_weight[infinite] = -np.log(infinite.sum())
+        return Weights(log_weight, np.inf)
+    finite = np.isfinite(ratio)
     if not finite.any():
-        return Weights(weight, float("inf"), 0.0)
-    # ArviZ takes log likelihoods to leave out, whose ratios are their inverses.
-    log_weight, shape = array_stats.psislw(-log_ratio[finite])
-    weight[finite] = np.exp(log_weight - np.max(log_weight))
-    weight /= weight.sum()
-    k = float(shape)
-    return Weights(weight, k if np.isfinite(k) else float("inf"), 1.0 / float((weight**2).sum()))
+        return Weights(log_weight, np.inf)
+    given = ratio[finite] - ratio[finite].max()
+    log_weight[finite] = given - logsumexp(given)
+    untold = -np.inf if np.ptp(given) <= _HARDLY else np.inf
+    if len(given) < _FEWEST:
+        return Weights(log_weight, untold)
+    try:
+        # Where nearly all weight is on one draw, the smoothed tail passes every number.
+        with np.errstate(all="ignore"):
+            # ArviZ takes log likelihoods to leave out, whose ratios are their inverses.
+            smoothed, shape = array_stats.psislw(-given)
+    except ValueError:  # all draws of the tail are equal
+        return Weights(log_weight, untold)
+    if not (np.isfinite(shape) and np.isfinite(smoothed).all()):
+        return Weights(log_weight, untold)
+    log_weight[finite] = smoothed - logsumexp(smoothed)
+    return Weights(log_weight, float(shape))
 
 
 def resample(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -214,7 +214,9 @@ def _cohort_slope(numbers, work, effect, slope):
     first, second = int(starts[PROGNOSTIC_RAW]), int(starts[PREDICTIVE_RAW])
     third = int(starts[POPULATION_SLOPE_RAW])
     for k in range(count):
-        slope[k] = scales[0, k] * point[first + k] + scales[1, k] * point[second + k]
+        slope[k] = scales[0, k] * point[first + k]
+        if second >= 0:
+            slope[k] += scales[1, k] * point[second + k]
         if third >= 0:
             for p in range(populations):
                 own = point[third + p * count + k]
@@ -233,6 +235,8 @@ def _pass_cohort_slope(numbers, work, effect, back):
     for k in range(count):
         for part in range(2):
             start = int(starts[PROGNOSTIC_RAW + part]) + k
+            if start < k:
+                continue
             gradient[start] += back[k] * scales[part, k]
             scales_back[part, k] += back[k] * point[start]
         if third >= 0:

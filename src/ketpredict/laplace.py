@@ -33,6 +33,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ketpredict.errors import KetpredictError
+from ketpredict.workers import thread_pool
 
 Density = Callable[[np.ndarray], tuple[float, np.ndarray]]
 """Log density and gradient at a point."""
@@ -92,7 +93,7 @@ def laplace(
     KetpredictError
         No mode was found.
     """
-    with ThreadPoolExecutor(cores) as pool:
+    with thread_pool(cores) as pool:
         return _Search(density, is_scale, pool).run(start)
 
 

@@ -20,6 +20,7 @@ from ketpredict.link import components
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
 from ketpredict.parameter_dims import class_names
+from ketpredict.parts import slope_concentration
 from ketpredict.prior_families import SLOPE_PARTS, Prior
 from ketpredict.spec import CURVES, STUDY_TERMS
 
@@ -162,7 +163,7 @@ def _sizes(design: Design) -> dict[str, int]:
         size[name] = int(priors[name].kind != "fixed")
     for scale, (raw, pooling) in SCALES.items():
         prior = priors[scale]
-        present = getattr(design.spec.pooling, pooling) and prior != Prior("fixed", (0.0,))
+        present = design.has(pooling) and prior != Prior("fixed", (0.0,))
         size[scale] = int(present and prior.kind != "fixed")
         size[raw] = members[raw] if present else 0
     size["arm_class_mean_raw"] = len(class_names(design))
@@ -180,7 +181,7 @@ def _sizes(design: Design) -> dict[str, int]:
 
 
 def _slope_sizes(design: Design, count: int) -> dict[str, int]:
-    parts = design.spec.slope_parts()
+    parts = design.slope_parts
     rows = {
         "prognostic": 1,
         "predictive": 1,
@@ -241,7 +242,7 @@ def _blocks(design: Design, start: dict[str, int], size: dict[str, int]) -> dict
     spec, predictors = design.spec, design.predictors
     classes = class_names(design)
     of_class = class_priors(design)
-    parts = spec.slope_parts()
+    parts = design.slope_parts
     is_binary = np.array([predictor.kind == "binary" for predictor in predictors], dtype=bool)
     centre = np.array([predictor.centre for predictor in predictors])
     link_weight, link_scale = components(spec.link)
@@ -311,7 +312,7 @@ def fixed_values(design: Design) -> np.ndarray:
         prior = design.spec.priors.get(name)
         if prior is None or prior.kind != "fixed":
             continue
-        pooled = name not in SCALES or getattr(design.spec.pooling, SCALES[name][1])
+        pooled = name not in SCALES or design.has(SCALES[name][1])
         values[i] = prior.values[0] if pooled else 0.0
     return values
 
@@ -359,7 +360,7 @@ def _constant(design: Design, size: dict[str, int]) -> float:
         count = size["predictor_share"] + 1
         total += _simplex_constant(np.full(count, priors["predictor_share"].values[0]))
     if "slope_share" in size:
-        total += _simplex_constant(np.array(design.spec.slope_concentration()))
+        total += _simplex_constant(np.array(slope_concentration(design.spec, design.left_out)))
     return total
 
 

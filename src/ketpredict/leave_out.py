@@ -21,11 +21,9 @@ import time
 import warnings
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats.base.array import array_stats
 from scipy.special import logsumexp
 
 from ketpredict.design import Design
@@ -35,10 +33,12 @@ from ketpredict.errors import ConvergenceWarning, DataError
 from ketpredict.fitting import SamplerSettings, draw_diagnosed
 from ketpredict.held_out import Held, monte_carlo_error, predict_fold
 from ketpredict.held_out_density import fold_log_density, slopes_stay
+from ketpredict.importance import smoothed_weights
 from ketpredict.left_out import Fold, folds_of, without
 from ketpredict.parameter_dims import class_names, coordinates
 from ketpredict.posterior import Posterior
-from ketpredict.spec import REFERENCE_ARM
+from ketpredict.short_form import ShortForm
+from ketpredict.side_by_side import side_by_side
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.validation_tables import comparison_table, pooled_table, trial_table, unit_table
@@ -50,8 +50,8 @@ _JOINT_DRAWS = 300
 _TUNE, _DRAWS, _TRIES = 250, 1200, 3
 
 
-@dataclasses.dataclass(frozen=True)
-class LeftOut:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LeftOut(ShortForm):
     """What leaving out each trial (or population) in turn has shown.
 
     Parameters
@@ -154,8 +154,6 @@ def leave_one_trial_out(
     """
     if method not in METHODS:
         raise DataError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
-    if "people_value" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     folds = folds_of(design, by)
     results = {}
@@ -220,8 +218,8 @@ def _in_parallel(function: Any, n_jobs: int, posterior: Posterior, *arguments: A
     design, folds, *rest = arguments
     # What other groups hold is not needed, and would travel to every worker.
     light = dataclasses.replace(posterior, groups={"posterior": posterior.groups["posterior"]})
-    tasks = (joblib.delayed(function)(light, design, fold, *rest) for fold in folds)
-    return list(joblib.Parallel(n_jobs=n_jobs, prefer="threads")(tasks))
+    tasks = [(light, design, fold, *rest) for fold in folds]
+    return side_by_side(function, tasks, n_jobs)
 
 
 def _refit_settings(posterior: Posterior) -> SamplerSettings:
@@ -311,16 +309,15 @@ def _reweighted(posterior: Posterior, design: Design, fold: Fold, prob: float) -
         # A cohort's effects leave with it; several of one cohort are taken one by one.
         effects = own_log_likelihood(posterior.parameters, design)
         removed += effects[:, fold.effects].sum(axis=1)
-    log_weight, shape = array_stats.psislw(removed)
-    log_weight = log_weight - logsumexp(log_weight)
-    weight = np.exp(log_weight)
+    weights = smoothed_weights(-removed)
+    log_weight, weight = weights.log_weight, weights.weight
     held = predict_fold(_with_own_redrawn(posterior, design, fold), design, fold, prob, weight)
     joint = [float(logsumexp(log_weight + one)) for one in (whole, of_predictors)]
     moved = np.exp(whole - joint[0]) - np.exp(of_predictors - joint[1])
     error = monte_carlo_error(posterior, (weight * len(weight) * moved)[:, None])
     facts = {
-        "pareto_k": float(shape),
-        "effective_draws": float(1.0 / (weight**2).sum()),
+        "pareto_k": weights.pareto_k,
+        "effective_draws": weights.effective_draws,
         "seconds": time.perf_counter() - start,
     }
     return _Found(held, joint[0] - joint[1], float(error[0]), facts)
@@ -344,8 +341,9 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
         effect = variables["population_effect"].copy()
         effect[..., fold.population] = variables["population_scale"] * rng.standard_normal(lead)
         variables["population_effect"] = effect
-        parts = design.spec.slope_parts()
-        if "population" in parts and not slopes_stay(design, fold.population):
+        parts = design.slope_parts
+        varies = "population_slope" in variables and "population" in parts
+        if varies and not slopes_stay(design, fold.population):
             scale = variables["slope_scale"][..., parts.index("population"), :]
             slope = variables["population_slope"].copy()
             slope[..., fold.population, :] = scale * rng.standard_normal(scale.shape)
@@ -353,7 +351,7 @@ def _with_own_redrawn(posterior: Posterior, design: Design, fold: Fold) -> Poste
     classes = class_names(design)
     effect = variables["arm_effect"].copy()
     for arm in fold.arms:
-        if design.arms[arm] != REFERENCE_ARM:
+        if arm in design.other_arms:
             mean = variables["arm_class_mean"][..., classes.index(design.arm_class[arm])]
             effect[..., arm] = mean + variables["arm_scale"] * rng.standard_normal(lead)
     variables["arm_effect"] = effect

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import recall_convergence
 from ketpredict.errors import EvidenceWarning, KetpredictError
 from ketpredict.extrapolation import warn_extrapolation
 from ketpredict.patient_columns import read_patients
@@ -21,12 +21,14 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval, predictions
 from ketpredict.published import load_fit
 from ketpredict.rows import encode_rows
+from ketpredict.short_form import ShortForm
+from ketpredict.wording import verdict_in_short
 
 LABELS = ("trial", "population", "arm")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ResponseProbability:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ResponseProbability(ShortForm):
     """Probability of response of each patient, with both of its intervals.
 
     For research; not for treatment decisions.
@@ -49,6 +51,8 @@ class ResponseProbability:
         In what way a row lies beyond the evidence; empty where it does not.
     prob : float
         Probability content of the intervals.
+    messages : tuple of str
+        What holds for the whole call: that the fit did not converge, columns that were left alone.
     """
 
     probability: np.ndarray
@@ -57,6 +61,7 @@ class ResponseProbability:
     setting: np.ndarray
     notes: tuple[str, ...]
     prob: float
+    messages: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of patients."""
@@ -71,6 +76,7 @@ class ResponseProbability:
             "setting": self.setting.tolist(),
             "notes": list(self.notes),
             "prob": self.prob,
+            "messages": list(self.messages),
         }
 
 
@@ -122,11 +128,13 @@ def response_probability(
     """
     check_interval(prob)
     posterior, column_names = fit_of(fit)
-    report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)
+    recall_convergence(posterior, strict=strict, stacklevel=3)
     references = {predictor.name: predictor for predictor in posterior.predictors}
     patients = read_patients(X, references, column_names)
+    messages = [verdict_in_short(posterior.facts["diagnostics"])] if posterior.problems else []
     if patients.left_alone:
-        warnings.warn(patients.left_alone_words(), EvidenceWarning, stacklevel=2)
+        messages.append(patients.left_alone_words())
+        warnings.warn(messages[-1], EvidenceWarning, stacklevel=2)
     rows = encode_rows(posterior, patients.columns, patients.n_rows)
     notes = warn_extrapolation(posterior, rows, stacklevel=3)
     found = predictions(posterior, rows, prob)
@@ -137,6 +145,7 @@ def response_probability(
         setting=rows.settings(),
         notes=tuple(notes),
         prob=float(prob),
+        messages=tuple(messages),
     )
 
 

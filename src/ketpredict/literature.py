@@ -4,7 +4,7 @@
 is the information of the effects in patients (:mod:`ketpredict.effect_information`). A slope that
 the literature moves away from zero can be less certain with it than without: the prior of slopes is
 heavy-tailed. *Sensitivity* is power-scaling of the effects' likelihood (Kallioinen et al. 2024,
-Stat Comput 34:57), by ArviZ; above 0.05 the literature matters. *Leave one out* is Pareto-smoothed
+Stat Comput 34:57); above 0.05 the literature matters. *Leave one out* is Pareto-smoothed
 importance sampling (Vehtari et al. 2024, JMLR 25:72), whose shape k tells where it fails (above
 0.7).
 """
@@ -16,23 +16,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arviz_stats.base.array import array_stats
-from arviz_stats.psense import psense
 
 from ketpredict.effect_density import own_log_likelihood
 from ketpredict.effect_information import effective_patients
 from ketpredict.errors import DataError
 from ketpredict.fitting import SamplerSettings, redraw
+from ketpredict.importance import smoothed_weights
+from ketpredict.pointwise import effects_log_likelihood
 from ketpredict.posterior import Posterior
+from ketpredict.power_scaling import sensitivity
 from ketpredict.published_effects import no_effects
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 
 _FEW_DRAWS = 400
 
 
-@dataclasses.dataclass(frozen=True)
-class Literature:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Literature(ShortForm):
     """What the published effects did to a fit.
 
     Parameters
@@ -90,8 +92,6 @@ def literature(
     DataError
         No published effect enters the fit, or it was saved without what it was fitted to.
     """
-    if "effect_kind" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
     design = design_of(posterior)
     if not len(design.effects):
         raise DataError("No published effect enters this fit, so the literature did nothing.")
@@ -120,15 +120,14 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
     DataFrame
         ``effects`` of :class:`Literature`; empty where no published effect enters.
     """
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     slope = posterior.groups["posterior"]["slope"].reshape(-1, len(posterior.predictors))
     pointwise = own_log_likelihood(posterior.parameters, design)
     rows = []
     for i, label in enumerate(design.effect_labels):
         k = int(design.effects.predictor_idx[i])
-        log_weight, shape = array_stats.psislw(pointwise[:, i])
-        weight = np.exp(log_weight - log_weight.max())
-        mean = float(weight @ slope[:, k] / weight.sum())
+        weights = smoothed_weights(-pointwise[:, i])
+        mean = float(weights.weight @ slope[:, k])
         rows.append(
             {
                 "effect": label,
@@ -136,7 +135,7 @@ def effects_left_out(posterior: Posterior) -> pd.DataFrame:
                 "power": float(design.effects.power[i]),
                 "slope_left_out": mean,
                 "shift": float((slope[:, k].mean() - mean) / slope[:, k].std()),
-                "pareto_k": float(shape),
+                "pareto_k": weights.pareto_k,
             }
         )
     names = ["effect", "predictor", "power", "slope_left_out", "shift", "pareto_k"]
@@ -166,7 +165,8 @@ def _slopes(posterior: Posterior, without: np.ndarray, prob: float) -> pd.DataFr
     worth = _effective(posterior)
     table["effective_patients"] = worth.mean(axis=0)
     table["effective_lower"], table["effective_upper"] = np.quantile(worth, tails, axis=0)
-    table["sensitivity"] = _sensitivity(posterior)
+    of_effects = effects_log_likelihood(posterior).sum(axis=1)
+    table["sensitivity"] = sensitivity(fitted.reshape(len(of_effects), -1), of_effects)
     return pd.DataFrame(table)
 
 
@@ -184,13 +184,3 @@ def _patients(used: list[dict[str, Any]], predictor: str) -> int:
         if fate["predictor"] == predictor:
             cohorts[fate["cohort"]] = max(cohorts.get(fate["cohort"], 0.0), fate["n"] or 0.0)
     return int(sum(cohorts.values()))
-
-
-def _sensitivity(posterior: Posterior) -> np.ndarray:
-    found = psense(
-        posterior.to_datatree(),
-        var_names=["slope"],
-        group="likelihood",
-        group_var_names=["effects"],
-    )
-    return np.asarray(found["slope"].to_numpy())

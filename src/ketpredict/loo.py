@@ -22,20 +22,22 @@ from scipy.special import betaincc, gammaln, logsumexp, xlog1py, xlogy
 
 from ketpredict.design import Design
 from ketpredict.errors import DataError
-from ketpredict.importance import PARETO_LIMIT
+from ketpredict.importance import PARETO_LIMIT, smoothed_weights
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import unit_labels
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.tables import records
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.workers import check_seed
 
 KINDS = ("patients", "arm")
 MOST_AT_ONCE = 4_000_000
 """Probabilities held at once, draws times units."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LeaveOneOut:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LeaveOneOut(ShortForm):
     """Every event predicted by all others.
 
     Parameters
@@ -161,17 +163,8 @@ def _at_most(responders: float, n: float, probability: np.ndarray) -> np.ndarray
 
 def left_out_weights(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the log weights of draws without an event, which sum to 1, and their Pareto k."""
-    try:
-        # Where the draws rule the event out, the smoothed tail passes every number.
-        with np.errstate(over="ignore", invalid="ignore"):
-            log_weight, shape = array_stats.psislw(log_likelihood)
-    except ValueError:
-        # The largest weights are all equal, so that there is no tail to smooth: harmless where
-        # the likelihood hardly varies.
-        log_weight, shape = -log_likelihood, np.inf if np.ptp(log_likelihood) > 1.0 else -np.inf
-    if not np.isfinite(log_weight).all():
-        log_weight, shape = -log_likelihood, np.inf
-    return np.asarray(log_weight - logsumexp(log_weight)), float(shape)
+    weights = smoothed_weights(-log_likelihood)
+    return weights.log_weight, weights.pareto_k
 
 
 def pit_values(found: LeaveOneOut, seed: int = 0) -> pd.DataFrame:
@@ -193,6 +186,7 @@ def pit_values(found: LeaveOneOut, seed: int = 0) -> pd.DataFrame:
         Weights that are not whole numbers.
     """
     events = one_by_one(found.events)
+    check_seed("seed", seed)
     uniform = np.random.default_rng(seed).random(len(events))
     low, high = events["pit_low"], events["pit_high"]
     names = ["kind", "trial", "population", "arm"]

@@ -34,13 +34,14 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.stored_design import design_of
+from ketpredict.short_form import ShortForm
+from ketpredict.stored_design import design_of, people_who_tell
 from ketpredict.summary import effects_behind, prior_of, variance_ratio
 from ketpredict.wording import step_words
 
 
-@dataclasses.dataclass(frozen=True)
-class EffectDraws:
+@dataclasses.dataclass(frozen=True, repr=False)
+class EffectDraws(ShortForm):
     """Average probabilities of the standard patients of each population, in every draw.
 
     Parameters
@@ -244,6 +245,8 @@ def partial_effect_table(
 def evidence_values(posterior: Posterior, predictor: str) -> pd.DataFrame:
     """Return what the evidence holds of one predictor: patients' values and arms' means.
 
+    Of a fit that was saved without its patients, the arms' alone.
+
     Returns
     -------
     DataFrame
@@ -256,7 +259,7 @@ def evidence_values(posterior: Posterior, predictor: str) -> pd.DataFrame:
         The fit has no such predictor.
     """
     one = _predictor(posterior, predictor)
-    design = design_of(posterior)
+    design = design_of(posterior, patients=False)
     value = design.units.value[:, design.predictor_names.index(predictor)]
     table = design.labels()[["population", "kind", "n"]]
     table.insert(2, "value", one.from_scale(value) if one.kind == "continuous" else value)
@@ -266,7 +269,8 @@ def evidence_values(posterior: Posterior, predictor: str) -> pd.DataFrame:
 def _predictor(posterior: Posterior, name: str) -> Predictor:
     known = {predictor.name: predictor for predictor in posterior.predictors}
     if name not in known:
-        raise DataError(f"'{name}' is no predictor of this fit; it has {', '.join(known)}.")
+        has = f"it has {', '.join(known)}" if known else "it was fitted without predictors"
+        raise DataError(f"'{name}' is no predictor of this fit; {has}.")
     return known[name]
 
 
@@ -277,17 +281,17 @@ def _limits(draws: np.ndarray, shares: list[float], names: Sequence[str]) -> dic
 
 def _rests_on(posterior: Posterior) -> pd.DataFrame:
     """Return what each effect rests on, populations outside, predictors inside."""
-    design = design_of(posterior)
-    units, told = design.units, ~np.isnan(design.units.value)
+    design = design_of(posterior, patients=False)
+    units, told = design.units, people_who_tell(posterior)
     basis = {entry["population"]: entry for entry in posterior.facts["basis"]}
     entries = []
     for index, population in enumerate(design.populations):
         for k, predictor in enumerate(design.predictors):
-            here = (units.population_idx == index) & told[:, k]
+            here = (units.population_idx == index) & (told[:, k] > 0)
             entries.append(
                 {
                     "trials": len(np.unique(units.trial_idx[here])),
-                    "outcomes": round(float(units.n[here].sum())),
+                    "outcomes": round(float(told[here, k].sum())),
                     "effects": effects_behind(posterior, predictor.name),
                     "extrapolated": bool(basis[population]["extrapolated"]),
                     "reason": basis[population]["reason"],

@@ -33,6 +33,7 @@ from ketpredict.unseen_trials import (
     numbers_of_trial,
     trial_probability,
 )
+from ketpredict.workers import check_seed
 
 Names = Sequence[Any] | np.ndarray
 _ROWS_AT_ONCE = 500
@@ -114,6 +115,7 @@ def sample_outcomes(
         `kind` is none of these.
     """
     check_interval(0.5, kind)
+    check_seed("seed", seed)
     probability = np.empty((len(rows), posterior.n_draws))
     together = _together(rows, trial, population) if kind == "trial" else {}
     apart = np.setdiff1d(np.arange(len(rows)), [i for index in together.values() for i in index])

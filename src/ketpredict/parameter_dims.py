@@ -6,7 +6,8 @@ import itertools
 from typing import Any
 
 from ketpredict.design import Design
-from ketpredict.spec import CURVES, STUDY_TERMS
+from ketpredict.field_of_fit import study_term_labels
+from ketpredict.spec import CURVES
 
 _DIMS: dict[str, tuple[str, ...]] = {
     "intercept": (),
@@ -27,6 +28,8 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "predictor_share": ("predictor",),
     "slope_share": ("slope_part",),
     "slope_scale": ("slope_part", "predictor"),
+    "population_slope_share": (),
+    "trial_slope_share": (),
     "prognostic_slope": ("predictor",),
     "predictive_slope": ("predictor",),
     "population_slope": ("population", "predictor"),
@@ -51,6 +54,25 @@ _DIMS: dict[str, tuple[str, ...]] = {
 }
 
 
+STANDARD_NORMAL_DIMS: dict[str, tuple[str, ...]] = {
+    "population_effect_raw": ("population",),
+    "trial_effect_raw": ("trial",),
+    "treatment_deviation_raw": ("trial",),
+    "arm_class_mean_raw": ("arm_class",),
+    "arm_effect_raw": ("other_arm",),
+    "horizon_offset_raw": ("curve", "step"),
+    "prognostic_slope_raw": ("predictor",),
+    "predictive_slope_raw": ("predictor",),
+    "population_slope_raw": ("population", "predictor"),
+    "trial_slope_raw": ("trial", "predictor"),
+    "across_slope_raw": ("across_predictor",),
+    "trial_mean_unreported_raw": ("unreported_cell",),
+    "effect_deviation_raw": ("effect_group",),
+    "effect_horizon_raw": ("effect_apart",),
+}
+"""Of the standard normals that the model samples behind its effects; no file holds them."""
+
+
 def parameter_dims(design: Design) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
     """Return the dimensions of each parameter and the labels of each dimension."""
     return dict(_DIMS), coordinates(design)
@@ -73,13 +95,13 @@ def coordinates(design: Design) -> dict[str, Any]:
         "arm": list(design.arms),
         "other_arm": list(design.arms[1:]),
         "arm_class": list(class_names(design)),
-        "study_term": list(STUDY_TERMS),
+        "study_term": study_term_labels(design.arms),
         "curve": list(CURVES),
         "knot": list(design.spec.horizons.knots),
         "step": list(range(len(design.spec.horizons.knots) - 1)),
         "scale": list(design.scales),
         "predictor": list(names),
-        "slope_part": list(design.spec.slope_parts()),
+        "slope_part": list(design.slope_parts),
         "across_predictor": [names[k] for k in design.across_idx],
         "trial_cell": cells,
         "reported_cell": cells[: design.n_reported],

@@ -22,6 +22,7 @@ from ketpredict.categories import exclusive_places
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictor_law import Conditional, Draws
+from ketpredict.short_form import ShortForm
 from ketpredict.unseen_rates import RateLaw
 
 _CHUNK_VALUES = 100_000
@@ -31,8 +32,8 @@ NEW_TRIAL = "new trial, known population"
 NEW_POPULATION = "new population"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Rows(ShortForm):
     """Patients, encoded. Attributes not listed are as in :class:`ketpredict.design.Units`.
 
     A trial or population that the fit does not know has the index one past the last.
@@ -199,11 +200,12 @@ def setting_of(draws: Draws, rows: Rows) -> Setting:
     count = len(draws)
     intercept_variance, slope_variance = np.zeros(count), np.zeros((count, len(draws.predictors)))
     if new_trial:
-        treatment = parameters["treatment_scale"] ** 2 / 4.0
-        intercept_variance = intercept_variance + parameters["trial_scale"] ** 2 + treatment
+        treatment = draws.unseen_scale("trial_treatment") ** 2 / 4.0
+        intercept_variance = intercept_variance + draws.unseen_scale("trial_intercept") ** 2
+        intercept_variance = intercept_variance + treatment
         slope_variance = slope_variance + draws.slope_variance("trial")
     if new_population:
-        intercept_variance = intercept_variance + parameters["population_scale"] ** 2
+        intercept_variance = intercept_variance + draws.unseen_scale("population_intercept") ** 2
         slope_variance = slope_variance + draws.slope_variance("population")
     rates = draws.unseen_rates
     if (cell[binary] >= 0).any():

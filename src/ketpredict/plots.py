@@ -7,17 +7,19 @@ plots do not have.
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ketpredict.tables import write_atomically
+from ketpredict.figure_names import show_names_as_they_are
 from ketpredict.wording import (
     arm_words,
     percent,
@@ -25,22 +27,23 @@ from ketpredict.wording import (
     population_words,
     trial_words,
 )
+from ketpredict.writing import write_whole
 
 ACTIVE, CONTROL, QUIET = "#0072B2", "#D55E00", "#6E6E6E"
 _ROW_INCHES = 0.27
 _FOREST_COLUMNS = (1.03, 1.235, 1.445, 1.56, 1.695)
 _CHECK_COLUMNS = (1.03, 1.32, 1.52)
 _LITERATURE_COLUMNS = (1.06, 1.22, 1.42, 1.76)
-_CONTROL_WORDS = ("saline", "placebo", "midazolam")
 _DOTS_PER_INCH = 130
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG, all of it or nothing, and return the path."""
-    target = Path(path)
-    with write_atomically(target) as temporary:
-        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
-    return target
+    stream = io.BytesIO()
+    show_names_as_they_are(figure)
+    with mpl.rc_context({"text.parse_math": False}):  # what is made while it is drawn
+        figure.savefig(stream, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
+    return write_whole(path, stream.getvalue())
 
 
 def forest_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
@@ -68,7 +71,7 @@ def forest_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         extent = position
     headings = ("Probability", "in one trial", "Trials", "People", "Prior's share")
     _columns(axes, dict(zip(headings, _FOREST_COLUMNS, strict=True)))
-    _finish_axes(axes, extent, "Probability of response at 24 h, or in the outcome named above")
+    _finish_axes(axes, extent, "Probability of response, in the outcome named above")
     figure.suptitle(
         "Response by population and arm", x=0.02, y=1 - 0.25 / height, ha="left", weight="bold"
     )
@@ -123,7 +126,7 @@ def _sections(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _forest_row(axes: Any, y: float, row: dict[str, Any]) -> None:
-    colour = _colour(row["arm"])
+    colour, marker = arm_style(row)
     style: dict[str, Any] = {"color": colour, "solid_capstyle": "butt"}
     axes.plot([row["trial_lower"], row["trial_upper"]], [y, y], linewidth=1.2, **style)
     axes.plot([row["average_lower"], row["average_upper"]], [y, y], linewidth=4.5, **style)
@@ -132,7 +135,7 @@ def _forest_row(axes: Any, y: float, row: dict[str, Any]) -> None:
         row["probability"],
         y,
         color=colour,
-        marker=_marker(row["arm"]),
+        marker=marker,
         markersize=8,
         markerfacecolor=filled,
         markeredgecolor=colour,
@@ -153,7 +156,7 @@ def _forest_row(axes: Any, y: float, row: dict[str, Any]) -> None:
 
 
 def _predictive_row(axes: Any, y: float, row: dict[str, Any]) -> None:
-    colour, n = _colour(row["arm"]), row["n"]
+    (colour, _), n = arm_style(row), row["n"]
     axes.plot(
         [row["lower"] / n, row["upper"] / n],
         [y, y],
@@ -212,10 +215,10 @@ def _forest_caption(prob: float) -> list[Any]:
     words = (
         f"Thick: {100 * prob:g} % interval of the probability averaged over trials. Thin: of the "
         "probability in one new trial, which also varies from trial to trial. † and hollow: an "
-        "extrapolation, no trial reports this arm and outcome in this population near 24 h. A good "
-        "one: ketamine (blue circles) clear of its control (orange squares), the prior's share "
-        "near 0 %, and wide thin lines where trials disagree. For research; not for treatment "
-        "decisions."
+        "extrapolation, no trial reports this arm and outcome in this population near that time. "
+        "A good one: active arms (blue circles) clear of their controls (orange squares), the "
+        "prior's share near 0 %, and wide thin lines where trials disagree. For research; not for "
+        "treatment decisions."
     )
     return [words, [("o", ACTIVE, "active arm"), ("s", CONTROL, "control arm")]]
 
@@ -265,16 +268,9 @@ def _text(axes: Any, x: float, y: float, words: str, weight: str = "normal") -> 
     )
 
 
-def _is_control(arm: str) -> bool:
-    return arm.startswith(_CONTROL_WORDS)
-
-
-def _colour(arm: str) -> str:
-    return CONTROL if _is_control(arm) else ACTIVE
-
-
-def _marker(arm: str) -> str:
-    return "s" if _is_control(arm) else "o"
+def arm_style(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return colour and marker of a row of a table, by its ``control``: what class its arm has."""
+    return (CONTROL, "s") if row["control"] else (ACTIVE, "o")
 
 
 def literature_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:

@@ -21,6 +21,7 @@ from ketpredict.averages import average_probability
 from ketpredict.errors import DataError
 from ketpredict.patients import Rows
 from ketpredict.posterior import Posterior
+from ketpredict.short_form import ShortForm
 from ketpredict.unseen_trials import TRIALS_PER_DRAW, trial_probability
 
 Take = Callable[[np.ndarray, np.ndarray], None]
@@ -157,8 +158,8 @@ def _tails(prob: float) -> list[float]:
     return [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictions:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Predictions(ShortForm):
     """Probability of response of each row and both intervals.
 
     Parameters
@@ -204,8 +205,8 @@ def predictions(
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class UncertaintyParts:
+@dataclasses.dataclass(frozen=True, repr=False)
+class UncertaintyParts(ShortForm):
     """Why the probability of each row is uncertain: variances on the probability scale.
 
     Parameters

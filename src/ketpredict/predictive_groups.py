@@ -18,6 +18,7 @@ from ketpredict.errors import DataError
 from ketpredict.loo import MOST_AT_ONCE, event_log_likelihood
 from ketpredict.posterior import Posterior
 from ketpredict.replicates import KNOWN_TRIAL, NEW_TRIAL, probability_draws, replicate, unit_labels
+from ketpredict.sampled_variables import with_sampled_variables
 from ketpredict.stored_design import design_of
 from ketpredict.summary import prior_of
 
@@ -76,7 +77,7 @@ def predictive_groups(
             {"responders": ("unit", design.units.responders[units].astype(int))}, coords
         ),
         "constant_data": xr.Dataset({"n": ("unit", design.units.n[units].astype(int))}, coords),
-        "posterior": posterior.to_datatree()["posterior"].to_dataset(),
+        "posterior": with_sampled_variables(posterior).to_datatree()["posterior"].to_dataset(),
     }
     return xr.DataTree.from_dict(groups)
 

@@ -29,7 +29,7 @@ from ketpredict.panels import (
     panels,
     room_for_labels,
 )
-from ketpredict.wording import arm_words, population_words, trial_words
+from ketpredict.wording import arm_words, plain_words, population_words, trial_words
 
 _KINDS = {"patients": ("Single patients", BLUE, "o"), "arm": ("Published arms", ORANGE, "s")}
 _ROW = 0.24
@@ -123,7 +123,7 @@ def _words(row: dict[Any, Any], by: Sequence[str]) -> str:
         "kind": lambda value: _KINDS[value][0],
         "active": lambda value: "Active arms" if value else "Control arms",
         "known": lambda value: (
-            "No predictor known" if value == "none" else f"Known: {value.replace('_', ' ')}"
+            "No predictor known" if value == "none" else f"Known: {plain_words(value)}"
         ),
     }
     named = [words[name](row[name]) if name in words else str(row[name]) for name in by]
@@ -245,7 +245,7 @@ def predictors_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
         limits = [(rows["lower"].to_numpy(), rows["upper"].to_numpy(), BLUE, 6.0)]
         labels = [f"{trial_words(row['trial'])}" for row in rows.to_dict("records")]
         interval_rows(place, labels, limits, rows["observed"].to_list())
-        place.set_title(str(predictor).replace("_", " "), fontsize=9, loc="left")
+        place.set_title(plain_words(predictor), fontsize=9, loc="left")
         place.set_xlabel(units.get(str(what), "Correlation"), fontsize=9.5)
     return figure
 

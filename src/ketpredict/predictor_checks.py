@@ -34,6 +34,7 @@ from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.simulated_patients import draw_values
 from ketpredict.stored_design import design_of
+from ketpredict.workers import check_seed
 
 FEWEST_PEOPLE = 8
 """People of a trial who must know a predictor, or both of a pair, before it is checked."""
@@ -79,6 +80,7 @@ def predictor_table(
     asked = _asked(design, trial, observed)
     if not asked:
         return pd.DataFrame(columns=["trial", "predictor", "what", "n", "observed"]), 1.0
+    check_seed("seed", seed)
     rng = np.random.default_rng(seed)
     some = np.linspace(0, posterior.n_draws - 1, min(_DRAWS, posterior.n_draws)).astype(int)
     cell = design.mean_cell[law]

@@ -26,12 +26,14 @@ import numpy as np
 from ketpredict.association import pattern_probability
 from ketpredict.link import components
 from ketpredict.marginal import Components, rate_location
+from ketpredict.parts import SCALE_OF
 from ketpredict.predictors import Predictor
+from ketpredict.short_form import ShortForm
 from ketpredict.unseen_rates import RateLaw
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Draws:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Draws(ShortForm):
     """Draws of the parameters, with what is needed to read them.
 
     Parameters
@@ -42,12 +44,16 @@ class Draws:
     link : str
     slope_parts : tuple of str
         Labels of the second axis of ``slope_scale``.
+    single_level : frozenset of str
+        Parts that the model does not have since their grouping has one level
+        (:mod:`ketpredict.parts`): their spread is drawn from the prior.
     """
 
     parameters: Mapping[str, np.ndarray]
     predictors: tuple[Predictor, ...]
     link: str
     slope_parts: tuple[str, ...]
+    single_level: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """Return the number of draws."""
@@ -79,11 +85,30 @@ class Draws:
         return np.array([self.predictors[k].assay_dependent for k in self.continuous], dtype=bool)
 
     def slope_variance(self, part: str) -> np.ndarray:
-        """Return the variance of one part of the slopes, (draw, predictor); zeros where absent."""
+        """Return the variance of one part of unseen slopes, (draw, predictor); zeros where absent.
+
+        Around the only level that the data have: that of a difference of two.
+        """
+        if f"{part}_slope" in self.single_level and self.predictors:
+            total = (self.parameters["slope_scale"] ** 2).sum(axis=1)
+            return np.asarray(2.0 * self.parameters[f"{part}_slope_share"][:, None] * total)
         if part not in self.slope_parts or not self.predictors:
             return np.zeros((len(self), len(self.predictors)))
         scale = self.parameters["slope_scale"][:, self.slope_parts.index(part), :]
         return np.asarray(scale**2)
+
+    def unseen_scale(self, part: str) -> np.ndarray:
+        """Return the SD of an unseen population, trial or treatment deviation, (draw,).
+
+        Around the only level that the data have two levels differ by two deviations.
+
+        Parameters
+        ----------
+        part : str
+            A key of :data:`ketpredict.parts.SCALE_OF`.
+        """
+        scale = self.parameters[SCALE_OF[part]]
+        return np.asarray(np.sqrt(2.0) * scale if part in self.single_level else scale)
 
     def location(self) -> np.ndarray:
         """Return where trial means (probits of rates) lie on average, (draw, predictor)."""

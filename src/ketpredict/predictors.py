@@ -27,6 +27,9 @@ Transform = Literal["identity", "log"]
 OF_ANY_FIELD = frozenset({"age", "female"})
 """Known predictors that tables of any field of medicine have: they do not say that it is ours."""
 
+FROM_COLUMN = "mean and SD of the column"
+"""The source of a reference scale that is the column's own."""
+
 _TRUE = ("1", "true", "yes", "y")
 _FALSE = ("0", "false", "no", "n", "")
 
@@ -222,7 +225,7 @@ class Predictor:
             scale=1.0 if binary or deviation == 0 else deviation,
             low=0.0 if binary else -math.inf,
             high=1.0 if binary else math.inf,
-            source="mean and SD of the column",
+            source=FROM_COLUMN,
         )
 
 

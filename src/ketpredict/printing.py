@@ -22,8 +22,10 @@ from ketpredict.importance import PARETO_LIMIT
 from ketpredict.wording import (
     DASH,
     arm_words,
+    pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     setting_words,
     signed,
@@ -200,7 +202,7 @@ def literature_print(table: pd.DataFrame) -> Table:
         ]
         worth = f"{row['effective_lower']:.0f}{DASH}{row['effective_upper']:.0f}"
         printed.add_row(
-            str(row["predictor"]).replace("_", " "),
+            plain_words(row["predictor"]),
             f"{row['effects']},  {row['patients']:3d}",
             *slopes,
             f"{row['effective_patients']:.0f}\n({worth})",
@@ -217,10 +219,10 @@ def effects_print(table: pd.DataFrame) -> Table:
     for row in table.sort_values("shift", key=abs, ascending=False).to_dict("records"):
         mark = "" if row["pareto_k"] <= PARETO_LIMIT else " †"
         printed.add_row(
-            str(row["effect"]).replace("_", " "),
+            plain_words(row["effect"]),
             f"{row['power']:g}",
             signed(row["shift"]),
-            f"{row['pareto_k']:.2f}{mark}",
+            f"{pareto_words(row['pareto_k'])}{mark}",
         )
     return printed
 

@@ -12,8 +12,10 @@ from ketpredict.printing import new_table
 from ketpredict.wording import (
     DASH,
     arm_words,
+    pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     signed_points,
     trial_words,
@@ -79,7 +81,7 @@ def marginal_effects_print(table: pd.DataFrame, prob: float) -> Group:
         )  # fmt: skip
         for row in rows.to_dict("records"):
             printed.add_row(
-                str(row["predictor"]).replace("_", " "),
+                plain_words(row["predictor"]),
                 str(row["step"]),
                 f"{signed_points(row['difference'])}\n"
                 f"({signed_points(row['lower'])} to {signed_points(row['upper'])})",
@@ -122,6 +124,6 @@ def update_print(table: pd.DataFrame) -> Group:
         printed,
         Text(
             f"{last['effective_draws']:.0f} effective draws are left after the update; Pareto k "
-            f"{last['pareto_k']:.2f} (trustworthy to 0.7)."
+            f"{pareto_words(last['pareto_k'])} (trustworthy to 0.7)."
         ),
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.printing import new_table
-from ketpredict.wording import DASH, trial_words
+from ketpredict.wording import DASH, pareto_words, trial_words
 
 if TYPE_CHECKING:
     from ketpredict.leave_out import LeftOut
@@ -82,7 +82,7 @@ def _folds(found: LeftOut) -> Table:
 def _judged(row: dict[str, Any]) -> str:
     if row["method"] == "importance":
         mark = " †" if not row["pareto_k"] <= PARETO_LIMIT else ""
-        return f"k {row['pareto_k']:.2f}{mark}"
+        return f"k {pareto_words(row['pareto_k'])}{mark}"
     verdict = "NOT converged, " if row["problems"] else ""
     return f"{verdict}ESS {min(row['ess_bulk'], row['ess_tail']):.0f}"
 

@@ -6,20 +6,19 @@ compares the two.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ketpredict.design import Design
 from ketpredict.effect_density import group_spread, slope_unit
 from ketpredict.link import variance as link_variance
 from ketpredict.marginal import between_trial_sd, rate_location, reference_variance
-from ketpredict.prior_families import Prior
+from ketpredict.parts import SCALE_OF, wanted
 from ketpredict.spec import CURVES, STUDY_TERMS
+from ketpredict.untold import draw_untold, draw_variable
 
 
 def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return independent draws of every variable of the model from its prior.
+    """Return independent draws of every variable of a fit from its prior.
 
     Parameters
     ----------
@@ -32,6 +31,16 @@ def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str,
     -------
     dict of str to ndarray
         Arrays of shape (size, ...), named like the posterior's variables.
+    """
+    draws = draw_model(design, size, rng)
+    return draws | draw_untold(design, draws, rng)
+
+
+def draw_model(design: Design, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return independent draws of every variable of the model, without what it leaves out.
+
+    As :func:`draw_prior`, but what only predictions beyond the data need is not there. Parts that
+    are left out take their random numbers all the same, so that the others do not depend on them.
     """
     draws: dict[str, np.ndarray] = {}
     _draw_intercepts(draws, design, size, rng)
@@ -47,37 +56,20 @@ def draw_prior(design: Design, size: int, rng: np.random.Generator) -> dict[str,
     return draws
 
 
-def draw_variable(prior: Prior, size: Any, rng: np.random.Generator) -> np.ndarray:
-    """Return independent draws from one prior of a specification, of a given shape."""
-    values = prior.values
-    if prior.kind == "fixed":
-        return np.full(size, values[0])
-    if prior.kind == "half_normal":
-        return np.abs(rng.normal(0.0, values[0], size))
-    first, second = values
-    if prior.kind == "normal":
-        return rng.normal(first, second, size)
-    if prior.kind == "log_normal":
-        return rng.lognormal(first, second, size)
-    return rng.beta(first, second, size)
-
-
 def _draw_intercepts(
     draws: dict[str, np.ndarray], design: Design, size: int, rng: np.random.Generator
 ) -> None:
-    priors, pooling = design.spec.priors, design.spec.pooling
+    priors = design.spec.priors
     draws["intercept"] = draw_variable(priors["intercept"], size, rng)
-    for name, scale, count, present in (
-        (
-            "population_effect",
-            "population_scale",
-            len(design.populations),
-            pooling.population_intercept,
-        ),
-        ("trial_effect", "trial_scale", len(design.trials), pooling.trial_intercept),
-        ("treatment_deviation", "treatment_scale", len(design.trials), pooling.trial_treatment),
+    for name, part, count in (
+        ("population_effect", "population_intercept", len(design.populations)),
+        ("trial_effect", "trial_intercept", len(design.trials)),
+        ("treatment_deviation", "trial_treatment", len(design.trials)),
     ):
-        spread = draw_variable(priors[scale], size, rng) if present else np.zeros(size)
+        scale, spread = SCALE_OF[part], np.zeros(size)
+        if wanted(design.spec, part):
+            drawn = draw_variable(priors[scale], size, rng)
+            spread = drawn if design.has(part) else spread
         draws[scale] = spread
         draws[name] = spread[:, None] * rng.normal(size=(size, count))
 
@@ -129,13 +121,17 @@ def _draw_slopes(
         "population": (len(design.populations), count),
         "trial": (len(design.trials), count),
     }
-    parts = spec.slope_parts()
+    whole, parts = spec.slope_parts(), design.slope_parts
     if count:
         explained = draw_variable(spec.priors["explained_variance"], size, rng)
         budget = link_variance(spec.link) * explained / (1.0 - explained)
         concentration = np.full(count, spec.priors["predictor_share"].values[0])
         shares = rng.dirichlet(concentration, size) if count > 1 else np.ones((size, 1))
         part_shares = rng.dirichlet(spec.slope_concentration(), size)
+        if parts != whole:
+            # The rest of a Dirichlet vector is one too, once it sums to 1.
+            part_shares = part_shares[:, [whole.index(part) for part in parts]]
+            part_shares = part_shares / part_shares.sum(axis=1, keepdims=True)
         variance = np.array([reference_variance(predictor) for predictor in design.predictors])
         product = part_shares[:, :, None] * shares[:, None, :] / variance
         draws["explained_variance"] = explained
@@ -149,6 +145,8 @@ def _draw_slopes(
             scale = draws["slope_scale"][:, parts.index(part), :]
             scale = scale.reshape(size, *(1,) * (len(shape) - 1), count)
             values = scale * rng.normal(size=(size, *shape))
+        elif part in whole and count:
+            rng.normal(size=(size, *shape))
         draws[f"{part}_slope"] = values
     draws["slope"] = draws["prognostic_slope"] + draws["predictive_slope"]
 

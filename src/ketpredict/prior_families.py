@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from numbers import Real
 from typing import Any
+
+import numpy as np
+
+from ketpredict.errors import SpecificationError
 
 SLOPE_PARTS = ("prognostic", "predictive", "population", "trial")
 """The parts that share a predictor's slope variance, in the order of the prior ``slope_share``."""
 
-_PRIOR_ARGUMENTS = {"normal": 2, "half_normal": 1, "log_normal": 2, "beta": 2, "fixed": 1, "lkj": 1}
+_PRIOR_ARGUMENTS = {
+    "normal": ("mean", "standard deviation"),
+    "half_normal": ("scale",),
+    "log_normal": ("mean of the logarithm", "standard deviation of the logarithm"),
+    "beta": ("first shape", "second shape"),
+    "dirichlet": ("concentration",),
+    "fixed": ("value",),
+    "lkj": ("shape",),
+}
+_ANY_NUMBER = ("mean", "mean of the logarithm", "value")
+"""Arguments that need not be positive."""
 PRIOR_KINDS = {
     "intercept": ("normal", "fixed"),
     "population_scale": ("half_normal", "fixed"),
@@ -45,10 +61,59 @@ class Prior:
     kind : {"normal", "half_normal", "log_normal", "beta", "dirichlet", "lkj", "fixed"}
         Standard deviations, not variances or precisions, parametrise the normal families.
     values : tuple of float
+        Mean and standard deviation of ``normal``, the same of the logarithm for ``log_normal``,
+        the scale of ``half_normal``, two shapes of ``beta``, the shape of ``lkj``, the value of
+        ``fixed``, one concentration or one for each part of ``dirichlet``.
+
+    Raises
+    ------
+    SpecificationError
+        No such family, or numbers that it does not take; the message says which it takes.
+
+    Examples
+    --------
+    >>> str(Prior("normal", (0.0, 0.5)))
+    'normal(0, 0.5)'
     """
 
     kind: str
     values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is no prior where it is made, not when a model is built of it."""
+        if not isinstance(self.kind, str) or self.kind not in _PRIOR_ARGUMENTS:
+            raise SpecificationError(
+                f"Prior family is {self.kind!r}; expected one of "
+                f"{', '.join(sorted(_PRIOR_ARGUMENTS))}."
+            )
+        given = self.values if isinstance(self.values, (tuple, list)) else (self.values,)
+        wrong = self._wrong(given)
+        if wrong:
+            names = _PRIOR_ARGUMENTS[self.kind]
+            expected = ", ".join(names) + (
+                ", or one for each part" if self.kind == "dirichlet" else ""
+            )
+            raise SpecificationError(
+                f"Prior {self.kind} {wrong}; found {self.values!r}, expected {expected}."
+            )
+        object.__setattr__(self, "values", tuple(float(value) for value in given))
+
+    def _wrong(self, given: Sequence[Any]) -> str:
+        """Return what is wrong with the numbers of a family, or an empty text."""
+        names = _PRIOR_ARGUMENTS[self.kind]
+        count = len(names)
+        if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, Real) for v in given):
+            return "has values that are no numbers"
+        if not all(math.isfinite(value) for value in given):
+            return "has numbers that are not finite"
+        if self.kind == "dirichlet":
+            names = names * max(len(given), 1)
+        if len(given) != len(names):
+            return f"takes {count} number{'' if count == 1 else 's'} and has {len(given)}"
+        for name, value in zip(names, given, strict=True):
+            if name not in _ANY_NUMBER and value <= 0:
+                return f"has a {name} of {value:g}, which must be positive"
+        return ""
 
     def as_table(self) -> dict[str, Any]:
         """Return the TOML form, ``{kind: number or list}``."""
@@ -77,26 +142,22 @@ def read_prior(name: str, entry: Any, kinds: tuple[str, ...], problems: list[str
         problems.append(f"prior {name} is {entry!r}; {expected}")
         return None
     kind, numbers = next(iter(entry.items()))
-    values = tuple(numbers) if isinstance(numbers, list) else (numbers,)
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-        problems.append(f"prior {name} is {entry!r}; {expected}")
+    try:
+        prior = Prior(kind, tuple(numbers) if isinstance(numbers, list) else (numbers,))
+    except SpecificationError as error:
+        problems.append(f"prior {name}: {str(error).rstrip('.')}")
         return None
-    values = tuple(float(value) for value in values)
-    if not all(math.isfinite(value) for value in values):
-        problems.append(f"prior {name} is {entry!r}; its numbers must be finite")
+    if kind == "dirichlet":
+        count = len(SLOPE_PARTS) if name == "slope_share" else 1
+        if len(prior.values) != count:
+            problems.append(
+                f"prior {name} has {len(prior.values)} numbers; {kind} takes {count} here"
+            )
+            return None
+    if kind == "fixed" and not _possible(name, prior.values[0]):
+        problems.append(f"prior {name} is fixed at {prior.values[0]:g}, which it cannot be")
         return None
-    count = len(SLOPE_PARTS) if name == "slope_share" else _PRIOR_ARGUMENTS.get(kind, 1)
-    if len(values) != count:
-        problems.append(f"prior {name} has {len(values)} numbers; {kind} takes {count} here")
-        return None
-    if kind == "fixed" and not _possible(name, values[0]):
-        problems.append(f"prior {name} is fixed at {values[0]:g}, which it cannot be")
-        return None
-    positive = values[1:] if kind in ("normal", "log_normal") else values
-    if kind != "fixed" and not all(value > 0 for value in positive):
-        problems.append(f"prior {name} is {entry!r}; scales and concentrations must be positive")
-        return None
-    return Prior(kind, values)
+    return prior
 
 
 def _possible(name: str, value: float) -> bool:

@@ -82,7 +82,7 @@ def load_fit(fit: str | Path = PUBLISHED) -> Posterior:
     path = published_path() if fit == PUBLISHED else Path(fit)
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return load_posterior(path)  # which says what is wrong
     return _load(str(path.resolve()), str(path), found.st_mtime_ns, found.st_size)
 

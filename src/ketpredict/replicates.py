@@ -25,8 +25,10 @@ import pandas as pd
 from ketpredict.design import Design
 from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
+from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.workers import check_seed
 
 KNOWN_TRIAL, NEW_TRIAL = "known_trial", "new_trial"
 SETTINGS = (KNOWN_TRIAL, NEW_TRIAL)
@@ -34,8 +36,8 @@ BY_ARM = ("trial", "population", "arm")
 _MOST_AT_ONCE = 4_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Replicates:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Replicates(ShortForm):
     """Responders observed and replicated, added up by group.
 
     Parameters
@@ -107,6 +109,7 @@ def replicate(
         units = kept.reshape(-1, kept.shape[-1])
         replicated = np.stack([units[:, group == g].sum(axis=1) for g in range(count)], axis=1)
     else:
+        check_seed("seed", seed)
         rng = np.random.default_rng([seed, SETTINGS.index(setting)])
         parameters: Any = posterior.parameters
         if setting == NEW_TRIAL:
@@ -173,11 +176,11 @@ def in_new_trials(
     """
     parameters, draws = dict(posterior.parameters), posterior.draws
     shape = (posterior.n_draws, len(design.trials))
-    for name, scale in (
-        ("trial_effect", "trial_scale"),
-        ("treatment_deviation", "treatment_scale"),
+    for name, part in (
+        ("trial_effect", "trial_intercept"),
+        ("treatment_deviation", "trial_treatment"),
     ):
-        own = parameters[scale][:, None] * rng.normal(size=shape)
+        own = draws.unseen_scale(part)[:, None] * rng.normal(size=shape)
         parameters[name] = np.pad(own, ((0, 0), (0, 1)))
     deviation = np.sqrt(draws.slope_variance("trial"))[:, None, :]
     slopes = deviation * rng.normal(size=(*shape, len(design.predictors)))

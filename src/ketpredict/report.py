@@ -27,6 +27,7 @@ from ketpredict.marginal_effects import effects_table, evidence_values, partial_
 from ketpredict.plots import forest_plot
 from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
+from ketpredict.prior_sensitivity import prior_sensitivity
 from ketpredict.report_checklist import answers
 from ketpredict.report_checks import (
     check_alt,
@@ -56,7 +57,13 @@ from ketpredict.report_model import (
     prior_table,
     priors_words,
 )
-from ketpredict.report_origin import PATIENTS, commands, limits, origin_table, patients_file
+from ketpredict.report_origin import (
+    commands,
+    limits,
+    origin_table,
+    tables_of,
+    title_and_outcome,
+)
 from ketpredict.report_pictures import drawing, picture
 from ketpredict.report_results import (
     average_effect_table,
@@ -69,6 +76,7 @@ from ketpredict.report_results import (
     probability_table,
     slope_words_table,
 )
+from ketpredict.report_sensitivity import leaning_table, sensitivity_table
 from ketpredict.report_summary import summary_lines
 from ketpredict.report_validation import (
     calibration_alt,
@@ -81,11 +89,13 @@ from ketpredict.report_validation import (
     read_validation,
     trial_measures_table,
 )
+from ketpredict.stored_design import require_patients
 from ketpredict.summary import population_table, slope_table
-from ketpredict.tables import write_atomically
 from ketpredict.tripod import AUTHOR, FILLED, IN_PART, checklist
 from ketpredict.validation_plots import calibration_by_trial, measures_forest
-from ketpredict.wording import RESEARCH_ONLY, verdict_words
+from ketpredict.visible import visible
+from ketpredict.wording import RESEARCH_ONLY, remedy_words, verdict_in_short, verdict_words
+from ketpredict.writing import check_target, write_whole
 
 TEMPLATE = "report_template.html"
 _INNER = 0.5
@@ -140,17 +150,12 @@ def write_report(
     """
     target = Path(path)
     check_interval(prob)
-    if target.is_dir() or not target.parent.is_dir():
-        reason = "it is a folder" if target.is_dir() else f"there is no folder '{target.parent}'"
-        raise DataError(f"Report '{path}' cannot be written: {reason}.")
-    if "people_value" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
+    check_target(path)
+    require_patients(posterior)
     if validation is not None and not isinstance(validation, LeftOut):
         validation = read_validation(validation, posterior)
     page = report_page(posterior, prob, validation, progress)
-    with write_atomically(target) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-    return target
+    return write_whole(target, page.encode())
 
 
 def report_page(
@@ -168,6 +173,7 @@ def report_page(
         content |= _check_pictures(posterior, content["check"], prob)
         say("Prior and posterior ...")
         content |= _parameters(posterior, prob)
+        content |= _prior_sensitivity(posterior)
         say("Probabilities and effects ...")
         content |= _probabilities(posterior, prob)
         content |= _effects(posterior, prob)
@@ -175,6 +181,7 @@ def report_page(
         content |= _literature(posterior)
         content |= _validation(validation)
     say("Page ...")
+    title, outcome = title_and_outcome(posterior)
     rows = checklist(answers(posterior, validation))
     return (
         _environment()
@@ -182,10 +189,14 @@ def report_page(
         .render(
             **content,
             spec=posterior.spec,
+            title=title,
+            outcome=outcome,
             prob=f"{100 * prob:g} %",
             research_only=RESEARCH_ONLY,
             version=__version__,
             verdict=verdict_words(posterior.facts["diagnostics"]),
+            verdict_in_short=verdict_in_short(posterior.facts["diagnostics"]),
+            remedy=remedy_words(posterior.facts["diagnostics"]),
             problems=posterior.problems,
             evidence=evidence_words(posterior),
             messages=posterior.facts["messages"],
@@ -193,14 +204,14 @@ def report_page(
             told=told_table(posterior) if posterior.predictors else None,
             populations=population_basis_table(posterior),
             predictors=predictor_table(posterior) if posterior.predictors else None,
-            pooling=pooling_words(posterior.spec),
+            pooling=pooling_words(posterior),
             priors=prior_table(posterior),
             priors_words=priors_words(posterior),
             convergence=convergence_words_table(convergence_table(posterior)),
             limits=limits(posterior),
             origin=origin_table(posterior),
             commands=commands(posterior),
-            patients=PATIENTS if patients_file(posterior) else "",
+            tables=" and ".join(tables_of(posterior)),
             checklist=rows,
             checklist_parts=list(dict.fromkeys(item.part for item, _ in rows)),
             statuses={
@@ -216,9 +227,15 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_as_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _as_shown(value: Any) -> Any:
+    """Return what a page shows of a value: of texts that are no markup, no control characters."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _checks(posterior: Posterior, prob: float) -> dict[str, Any]:
@@ -284,6 +301,16 @@ def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
     table = parameter_table(posterior, frame, prob)
     figure = parameter_figure(frame, prob)
     return {"parameters": _exhibit(figure, "prior_and_posterior", alt, table)}
+
+
+def _prior_sensitivity(posterior: Posterior) -> dict[str, Any]:
+    found = prior_sensitivity(posterior)
+    return {
+        "sensitivity_headline": found.headline(),
+        "sensitivity_lines": found.lines(),
+        "sensitivity": sensitivity_table(found),
+        "leaning": leaning_table(found),
+    }
 
 
 def _probabilities(posterior: Posterior, prob: float) -> dict[str, Any]:

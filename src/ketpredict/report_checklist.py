@@ -5,10 +5,11 @@ from __future__ import annotations
 from ketpredict.leave_out import LeftOut
 from ketpredict.posterior import Posterior
 from ketpredict.report_evidence import evidence_words
+from ketpredict.report_origin import title_and_outcome
 from ketpredict.report_tables import whole
 from ketpredict.stored_design import design_of
 from ketpredict.tripod import FILLED, IN_PART, Answer
-from ketpredict.wording import counted
+from ketpredict.wording import beside_words, counted
 
 _NO_EVALUATION = "No evaluation on data of another kind is part of this report."
 
@@ -32,7 +33,7 @@ def _of_data(posterior: Posterior) -> dict[str, Answer]:
         "6c": Answer(
             IN_PART,
             "Arms and their handling are stated; treatments beside them are not among the data, "
-            "but for a new antidepressant.",
+            f"but for {beside_words(posterior.coords['arm'])}.",
             "data",
         ),
         "7": Answer(
@@ -43,8 +44,9 @@ def _of_data(posterior: Posterior) -> dict[str, Answer]:
         ),
         "8a": Answer(
             IN_PART,
-            f"{posterior.spec.outcome}; scale, threshold and hours of each trial are listed. Why "
-            "this outcome, and whether it was assessed alike in all groups, the author states.",
+            f"{title_and_outcome(posterior)[1]}; scale, threshold and hours of each trial are "
+            "listed. Why this outcome, and whether it was assessed alike in all groups, the author "
+            "states.",
             "data",
         ),
         "8c": Answer(

@@ -17,8 +17,10 @@ from ketpredict.wording import (
     DASH,
     arm_words,
     counted,
+    pareto_words,
     percent,
     percent_range,
+    plain_words,
     population_words,
     trial_words,
 )
@@ -144,7 +146,7 @@ def _by_pattern(frame: pd.DataFrame, content: str) -> Table:
         "responders-by-pattern",
         "Responders by kind of data and by which predictors are known",
         [
-            ("Known predictors", lambda row: str(row["known"]).replace("_", " ")),
+            ("Known predictors", lambda row: plain_words(row["known"])),
             ("Of", lambda row: _KINDS[row["kind"]]),
             *_replicated(content),
         ],
@@ -209,7 +211,7 @@ def _predictors(frame: pd.DataFrame, content: str) -> Table:
         "Predictors within trials: observed and replicated, reference scale",
         (
             ("Trial", lambda row: trial_words(row["trial"])),
-            ("What", lambda row: f"{row['what']} of {str(row['predictor']).replace('_', ' ')}"),
+            ("What", lambda row: f"{row['what']} of {plain_words(row['predictor'])}"),
             ("Patients", lambda row: f"{row['n']}"),
             ("Observed", lambda row: number(row["observed"])),
             (f"Replicated ({content})", lambda row: interval(row["lower"], row["upper"])),
@@ -287,7 +289,7 @@ def _replicates_alt(frame: pd.DataFrame) -> str:
 def _row_words(row: pd.Series) -> str:
     writers: dict[str, Callable[[Any], str]] = {
         "trial": trial_words,
-        "known": lambda value: f"known {value}".replace("_", " "),
+        "known": lambda value: plain_words(f"known {value}"),
         "population": population_words,
         "arm": lambda value: arm_words(value).lower(),
     }
@@ -313,7 +315,7 @@ def _pareto_alt(frame: pd.DataFrame) -> str:
         above = rows.loc[rows["pareto_k"] > PARETO_LIMIT, "times"].sum()
         parts.append(
             f"{whole(above)} of {whole(rows['times'].sum())} {_KINDS[str(kind)]} are above "
-            f"{PARETO_LIMIT}, the largest is {number(rows['pareto_k'].max())}"
+            f"{PARETO_LIMIT}, the largest is {pareto_words(rows['pareto_k'].max())}"
         )
     return f"Pareto k of each left out, as points: {'; '.join(parts)}."
 
@@ -346,7 +348,7 @@ def _predictors_alt(frame: pd.DataFrame) -> str:
     return (
         f"{inside} of {counted(len(frame), 'observed summary', 'observed summaries')} of "
         "predictors lie inside what the model replicates. The least expected is the "
-        f"{worst['what']} of {str(worst['predictor']).replace('_', ' ')} in "
+        f"{worst['what']} of {plain_words(worst['predictor'])} in "
         f"{trial_words(worst['trial'])}: {number(worst['observed'])}, replicated "
         f"{interval(worst['lower'], worst['upper'])}, p = {p_words(worst['p_value'])}."
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, table_of, whole
-from ketpredict.wording import DASH, counted, signed, trial_words
+from ketpredict.wording import DASH, counted, pareto_words, plain_words, signed, trial_words
 
 
 def literature_counts(posterior: Posterior) -> str:
@@ -74,11 +74,11 @@ def refused_table(posterior: Posterior) -> Table:
         "effects-refused",
         "Published effects that do not enter, and why",
         (
-            ("Predictor", lambda row: str(row["predictor"]).replace("_", " ")),
+            ("Predictor", lambda row: plain_words(row["predictor"])),
             ("Cohort", lambda row: trial_words(row["cohort"]) or DASH),
             ("Source", lambda row: row["citation"] or DASH),
-            ("Statistic", lambda row: str(row["statistic"]).replace("_", " ") or DASH),
-            ("Why not", lambda row: str(row["why"]).replace("_", " ")),
+            ("Statistic", lambda row: plain_words(row["statistic"]) or DASH),
+            ("Why not", lambda row: plain_words(row["why"])),
         ),
     )
 
@@ -102,12 +102,12 @@ def refused_counts_table(posterior: Posterior) -> Table:
 
 
 def _reason(name: str) -> str:
-    words = name.replace("_", " ").strip() or "not told"
+    words = plain_words(name).strip() or "not told"
     return words[:1].upper() + words[1:]
 
 
 def _k_words(row: Row) -> str:
-    return f"{row['pareto_k']:.2f}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
+    return f"{pareto_words(row['pareto_k'])}{'' if row['pareto_k'] <= PARETO_LIMIT else ' ‡'}"
 
 
 def _absent(value: object) -> bool:

@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 
 from ketpredict.chain_statistics import chain_statistics
 from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.panels import BLUE, QUIET, legend, line, panels, room_for_labels
+from ketpredict.parts import part_words
 from ketpredict.posterior import Posterior
 from ketpredict.prior_families import Prior
 from ketpredict.report_tables import Table, interval, number, table_of
 from ketpredict.spec import ModelSpec, load_spec
 from ketpredict.summary import variance_ratio
-from ketpredict.wording import percent
+from ketpredict.wording import percent, plain_words
 
 SHIPPED = {"probit": "published", "logit": "odds_ratios"}
 """The model file of the package whose priors are the defaults with each link."""
@@ -29,7 +31,7 @@ _PRIORS = {
     "active_class_mean": ("mean of other active arms against the reference", _WEAK),
     "control_class_mean": ("mean of control arms against the reference", _WEAK),
     "arm_scale": ("spread of arms within their class", _WEAK),
-    "study_term": ("open label, enriched sample, new antidepressant: a shift each", _WEAK),
+    "study_term": ("open label, enriched sample, a treatment added: a shift each", _WEAK),
     "horizon_scale": ("step of the horizon offsets for one unit of log time", _WEAK),
     "improvement_sd": (
         "SD of percent improvement, for thresholds other than 50 %",
@@ -88,10 +90,12 @@ def priors_words(posterior: Posterior) -> str:
     """Return in words which priors nobody chose."""
     unchosen, count = unchosen_priors(posterior), len(posterior.spec.priors)
     file = f"models/{SHIPPED[posterior.spec.link]}.toml"
+    ours = is_of_ketamine(posterior.coords["arm"])
+    set_for = "response to ketamine" if ours else "another field than that of these data"
     if len(unchosen) == count:
         return (
             f"Nobody chose a prior for these data: all {count} are the defaults of {file}. They "
-            "were set for response to ketamine; whoever reports this fit should say why they are "
+            f"were set for {set_for}; whoever reports this fit should say why they are "
             "adequate here, or choose others."
         )
     changed = [name.replace("_", " ") for name in posterior.spec.priors if name not in unchosen]
@@ -118,7 +122,7 @@ def prior_table(posterior: Posterior) -> Table:
         "priors",
         "Priors on the latent scale, their sources, and which nobody chose",
         (
-            ("Prior", lambda row: str(row["name"]).replace("_", " ")),
+            ("Prior", lambda row: plain_words(row["name"])),
             ("Of", lambda row: _PRIORS[row["name"]][0]),
             ("Distribution", lambda row: _family(posterior.spec.priors[row["name"]])),
             ("Chosen for these data?", chosen),
@@ -184,7 +188,7 @@ def _elements(posterior: Posterior, name: str, shape: tuple[int, ...]) -> list[s
     if not shape:
         return [words]
     labels = [posterior.coords[dim] for dim in posterior.dims[name]]
-    return [f"{words}: {str(label).replace('_', ' ')}" for label in labels[0]]
+    return [f"{words}: {plain_words(label)}" for label in labels[0]]
 
 
 def parameter_table(posterior: Posterior, frame: pd.DataFrame, prob: float) -> Table:
@@ -262,8 +266,9 @@ def parameter_figure(frame: pd.DataFrame, prob: float) -> Figure:
     return figure
 
 
-def pooling_words(spec: ModelSpec) -> list[str]:
-    """Return what varies between groups, and what does not."""
+def pooling_words(posterior: Posterior) -> list[str]:
+    """Return what varies between groups, what does not, and what the data could not tell."""
+    spec, left_out = posterior.spec, posterior.left_out
     words = {
         "population_intercept": "response between populations",
         "trial_intercept": "response between trials",
@@ -272,7 +277,13 @@ def pooling_words(spec: ModelSpec) -> list[str]:
         "trial_slope": "slopes between trials",
         "across_trial_slope": "the slope of trial means from that within trials",
     }
-    varies = [text for key, text in words.items() if getattr(spec.pooling, key)]
+    varies = [
+        text for key, text in words.items() if getattr(spec.pooling, key) and key not in left_out
+    ]
     fixed = [text for key, text in words.items() if not getattr(spec.pooling, key)]
     lines = [f"Varies, partially pooled: {'; '.join(varies) or 'nothing'}."]
-    return lines + ([f"Taken as the same everywhere: {'; '.join(fixed)}."] if fixed else [])
+    lines += [f"Taken as the same everywhere: {'; '.join(fixed)}."] if fixed else []
+    untold = [f"{part_words(part)} ({why})" for part, why in left_out.items()]
+    return lines + (
+        [f"Left out, since these data cannot tell it: {'; '.join(untold)}."] if untold else []
+    )

@@ -9,16 +9,35 @@ from typing import Any
 
 import numpy as np
 
+from ketpredict.evidence import load_evidence
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Table
 from ketpredict.spec import load_spec
 from ketpredict.stored_design import design_of
-from ketpredict.wording import MODEL_LIMITS, counted, population_words
+from ketpredict.wording import MODEL_LIMITS, arm_in_sentence, counted, given_title, population_words
 
 _WRITERS = ("ketpredict", "matplotlib", "jinja2", "numpy", "scipy", "arviz")
 PATIENTS = "PATIENTS.csv"
-"""Stands for the table of patients, whose name a fit does not keep."""
+ARMS = "ARMS.csv"
+"""Stand for the tables of patients and of own arms, whose names a fit does not keep."""
+SHIPPED_MODELS = ("published", "odds_ratios", "rates")
 _SETTINGS = ("draws", "tune", "chains", "target_accept", "inference")
+
+
+def title_and_outcome(posterior: Posterior) -> tuple[str, str]:
+    """Return what a fit is a model of, and what it predicts.
+
+    The specifications that ship speak of this package's field. Where the data are of another one,
+    what they say of it is left out.
+    """
+    spec, arms = posterior.spec, posterior.coords["arm"]
+    shipped = {load_spec(name).title for name in SHIPPED_MODELS}
+    if is_of_ketamine(arms) or spec.title not in shipped:
+        return spec.title, spec.outcome
+    label = posterior.facts.get("labels", {}).get("response", "response")
+    named = "response, as the data define it" if label in (1, True, "1") else f"{label}"
+    return given_title(arms, len(posterior.predictors)), named
 
 
 def origin_table(posterior: Posterior) -> Table:
@@ -71,22 +90,25 @@ def commands(posterior: Posterior) -> tuple[tuple[str, str], ...]:
     )
 
 
-def patients_file(posterior: Posterior) -> bool:
-    """Return whether a command of :func:`commands` names a table of patients."""
-    return PATIENTS in _fit_command(posterior)
+def tables_of(posterior: Posterior) -> tuple[str, ...]:
+    """Return what stands for a table in a command of :func:`commands`."""
+    words = shlex.split(_fit_command(posterior))
+    return tuple(name for name in (PATIENTS, ARMS) if name in words)
 
 
 def _fit_command(posterior: Posterior) -> str:
     """Return the command of the fit; empty where no command line makes it."""
     estimator, provenance = posterior.facts.get("estimator", {}), posterior.facts["provenance"]
-    sampler, source = provenance.get("sampler", {}), str(provenance.get("evidence_source", ""))
+    sampler, source = provenance.get("sampler", {}), _source(posterior)
     seed = estimator.get("random_state")
     if not isinstance(estimator.get("model"), str) or seed is None or provenance.get("updates"):
         return ""
+    patients, arms = _own_rows(posterior)
     words = ["ketpredict", "fit"]
-    words += [] if source == "published" else [PATIENTS]
+    words += [PATIENTS] if patients else []
     words += ["--output", "fit.nc", "--model", estimator["model"]]
     words += [] if "published" in source else ["--evidence", "none"]
+    words += ["--arms", ARMS] if arms else []
     if estimator.get("predictors"):
         words += ["--predictors", ",".join(estimator["predictors"])]
     words += ["--seed", str(seed)]
@@ -94,6 +116,25 @@ def _fit_command(posterior: Posterior) -> str:
         if name in sampler:
             words += [f"--{name.replace('_', '-')}", str(sampler[name])]
     return " ".join(shlex.quote(word) for word in words)
+
+
+def _own_rows(posterior: Posterior) -> tuple[bool, bool]:
+    """Return whether patients, and whether arms, are others than the published ones."""
+    design = design_of(posterior)
+    published = load_evidence() if "published" in _source(posterior) else None
+    found = []
+    for of_arms in (False, True):
+        rows = (design.units.is_arm > 0) == of_arms
+        trials = {design.trials[i] for i in np.unique(design.units.trial_idx[rows])}
+        if published is not None:
+            known = published.arms if of_arms else published.participants
+            trials -= set(known["trial"])
+        found.append(bool(trials))
+    return found[0], found[1]
+
+
+def _source(posterior: Posterior) -> str:
+    return str(posterior.facts["provenance"].get("evidence_source", ""))
 
 
 def own_specification(posterior: Posterior) -> bool:
@@ -109,7 +150,8 @@ def limits(posterior: Posterior) -> list[str]:
     design = design_of(posterior)
     lines = [
         "Everything here is association. Nothing says what changing a predictor, or giving "
-        "ketamine to somebody else, would do; nothing is advice on treatment.",
+        f"{arm_in_sentence(design.arms[0])} to somebody else, would do; nothing is advice on "
+        "treatment.",
         f"The fit rests on {counted(len(design.trials), 'trial')}. How trials differ is learned "
         "from them alone, so that intervals for one new trial are themselves uncertain.",
     ]

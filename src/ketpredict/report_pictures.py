@@ -21,6 +21,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from ketpredict.figure_names import show_names_as_they_are
 from ketpredict.narrow_figures import narrow
 
 SMALLEST_POINTS = 9.0
@@ -83,6 +84,7 @@ def picture(figure: Figure, name: str, alt: str) -> Picture:
     alt : str
         What is seen.
     """
+    show_names_as_they_are(figure)
     title, caption = _take_words(figure)
     for text in figure.findobj(Text):
         text.set_fontsize(max(text.get_fontsize(), SMALLEST_POINTS))

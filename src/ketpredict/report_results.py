@@ -15,6 +15,7 @@ from ketpredict.rows import encode_rows
 from ketpredict.wording import (
     DASH,
     arm_words,
+    beside_words,
     counted,
     percent,
     percent_range,
@@ -98,7 +99,8 @@ def headline_note(posterior: Posterior, frame: pd.DataFrame, prob: float) -> str
     up, down = (float(_near_half(posterior.spec.link, sign * mean)) for sign in (1.0, -1.0))
     return (
         "An average patient: every predictor averaged over the fitted law, in a blinded trial "
-        "without enrichment or a new antidepressant. Between trials of one population the level "
+        f"without enrichment or {beside_words(posterior.coords['arm'])}. Between trials of one "
+        "population the level "
         f"has an SD of {mean:.2f} ({low:.2f} to {high:.2f}) on the latent scale: where an average "
         f"trial sees 50 %, trials one SD away see {percent(down)} and {percent(up)}. Monte Carlo "
         f"error of the probabilities: at most {error:.1f} percentage points."
@@ -158,7 +160,7 @@ def heterogeneity_table(posterior: Posterior, prob: float) -> Table:
     scales = posterior.parameters["slope_scale"]
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     low, high = np.quantile(scales, tails, axis=0)
-    mean, parts = scales.mean(axis=0), posterior.spec.slope_parts()
+    mean, parts = scales.mean(axis=0), posterior.slope_parts
     rows = []
     for k, predictor in enumerate(posterior.predictors):
         cells = [

@@ -14,7 +14,6 @@ from ketpredict.wording import DASH, MINUS
 
 FOLDED_FROM = 13
 """Rows from which on a table is folded: it opens at a click, and in print."""
-_PHRASE = 28
 _BETWEEN_NUMBERS = re.compile(r"\b(to|of|none|infinite|no upper end)\b")
 
 Row = Mapping[Any, Any]
@@ -48,11 +47,6 @@ class Table:
     def folded(self) -> bool:
         """Whether the table is so long that it is folded."""
         return len(self.rows) >= FOLDED_FROM
-
-    @property
-    def wordy(self) -> bool:
-        """Whether a phone shows each row as a card: some cell holds a phrase, not a number."""
-        return any(len(cell) > _PHRASE for row in self.rows for cell in row[1:])
 
     @property
     def numeric(self) -> tuple[bool, ...]:

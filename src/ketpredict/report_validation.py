@@ -15,7 +15,7 @@ from ketpredict.leave_out import METHODS, LeftOut
 from ketpredict.loo import LeaveOneOut
 from ketpredict.posterior import Posterior
 from ketpredict.report_tables import Row, Table, interval, number, table_of, whole
-from ketpredict.wording import DASH, counted, percent, trial_words
+from ketpredict.wording import DASH, counted, pareto_words, percent, trial_words
 
 MEASURES = {
     "c_statistic": "c-statistic (1 is best, 0.5 is chance)",
@@ -54,8 +54,10 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not text"
         raise DataError(f"Validation '{path}' cannot be read: {reason}.") from None
     try:
         found = json.loads(text)
@@ -78,6 +80,8 @@ def read_validation(path: str | Path, posterior: Posterior) -> LeftOut:
         for name, columns in _TABLES.items():
             if absent := sorted(set(columns.split()) - set(tables[name])):
                 raise ValueError(f"'{name}' lacks {', '.join(absent)}")
+        classes = dict(zip(posterior.coords["arm"], posterior.facts["arm_class"], strict=True))
+        tables["units"]["control"] = tables["units"]["arm"].map(classes) != "active"
         if found["method"] not in METHODS:
             raise ValueError(f"its method is '{found['method']}'")
         comparison = _frame(found["comparison"]) if found.get("comparison") else None
@@ -281,7 +285,7 @@ def _measure(row: Row) -> str:
 def _judged(row: Row) -> str:
     if row["method"] == "importance":
         mark = "" if row["pareto_k"] <= PARETO_LIMIT else " ‡"
-        return f"Pareto k {number(row['pareto_k'])}{mark}"
+        return f"Pareto k {pareto_words(row['pareto_k'])}{mark}"
     verdict = "NOT converged; " if _text(row.get("problems")) not in ("", DASH) else ""
     smallest = min(row["ess_bulk"], row["ess_tail"])
     return f"{verdict}R-hat {number(row['rhat'], 3)}, effective draws {smallest:.0f}"

@@ -7,6 +7,7 @@ root. No other module knows a path.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from ketpredict.errors import DataError, KetpredictError, SpecificationError
@@ -71,7 +72,7 @@ def _find(kind: str, name: str, error: type[KetpredictError]) -> Path:
         raise error(f"'{name}' is not the name of a file in '{kind}'; give a name without folders.")
     _first_folder(kind, error)
     for folder in _folders(kind):
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):  # also false of names that no file can have
             return folder / name
     there = sorted({path.name for folder in _folders(kind) for path in folder.iterdir()})
     close = difflib.get_close_matches(name, there, n=1)

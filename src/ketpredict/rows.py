@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ketpredict.errors import DataError
+from ketpredict.errors import DataError, TableProblem
 from ketpredict.horizon import horizon_basis
 from ketpredict.link import variance as link_variance
 from ketpredict.patients import Rows
@@ -65,7 +65,9 @@ def encode_rows(
     try:
         return _encoded(posterior, table, n_rows)
     except _RowError as error:
-        raise DataError(f"{error.before}{error.row + 1 + first_row}{error.after}") from None
+        row = error.row + 1 + first_row
+        message = f"{error.before}{row}{error.after}"
+        raise DataError(message, [TableProblem(message, "row", row)]) from None
 
 
 def _encoded(posterior: Posterior, table: Mapping[str, Any], n_rows: int) -> Rows:

@@ -10,10 +10,12 @@ import xarray as xr
 
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.errors import KetpredictError
-from ketpredict.tested_versions import advice, found_versions
+from ketpredict.stopping import check_stop
 
 NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 _NUTPIE = ("nuts", "nutpie")
+_LOOK_UP = 0.2
+"""Seconds between two questions whether to go on."""
 
 
 def step_methods() -> tuple[str, ...]:
@@ -59,6 +61,7 @@ def draw(
         return _draw_with_nutpie(model, settings, target_accept, seed, progressbar)
     settings |= {"random_seed": seed, "progressbar": progressbar}
     settings |= {"compute_convergence_checks": False, "model": model}
+    settings |= {"var_names": parameter_names(model)}
     if inference in NUTS_SAMPLERS:
         settings |= {"nuts_sampler": inference, "target_accept": target_accept}
     elif inference in step_methods():
@@ -81,21 +84,57 @@ def draw(
 def _draw_with_nutpie(
     model: pm.Model, settings: dict[str, Any], target_accept: float, seed: int, progressbar: bool
 ) -> xr.DataTree:
-    try:
-        import nutpie
+    import nutpie
 
-        # More chains at once than cores only makes each of them slower.
-        settings |= {"seed": seed, "target_accept": target_accept}
-        settings |= {"progress_bar": progressbar, "save_warmup": False}
-        inspect.signature(nutpie.sample).bind(None, **settings)
-        compiled = nutpie.compile_pymc_model(model)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise KetpredictError(
-            f"nutpie {found_versions()['nutpie']} cannot be used ({type(error).__name__}: "
-            f"{error}). Install the one that is tested ({advice()}), or use inference='pymc', "
-            "which takes longer."
-        ) from error
-    return _only_draws(nutpie.sample(compiled, **settings))
+    compiled = nutpie.compile_pymc_model(model, var_names=parameter_names(model))
+    # More chains at once than cores only makes each of them slower.
+    tree = sample_with_nutpie(
+        compiled,
+        seed=seed,
+        target_accept=target_accept,
+        progress_bar=progressbar,
+        **settings,
+    )
+    return _only_draws(tree)
+
+
+def parameter_names(model: pm.Model) -> list[str]:
+    """Return the variables that draws are kept of: none as long as the data."""
+    dims = model.named_vars_to_dims
+    variables = [*model.free_RVs, *model.deterministics]
+    return [v.name for v in variables if "unit" not in (dims.get(v.name) or ())]
+
+
+def sample_with_nutpie(compiled: Any, **settings: Any) -> xr.DataTree:
+    """Return all draws that nutpie was asked for, or end with its threads.
+
+    Left to wait by itself, nutpie takes Ctrl-C for the wish to have the draws so far, and cannot be
+    told to stop where it is not the main thread that waits.
+
+    Parameters
+    ----------
+    compiled : nutpie.CompiledModel
+    **settings
+        As ``nutpie.sample`` takes them.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        The user, or the caller of this thread, wants no more of it.
+    """
+    import nutpie
+
+    sampler = nutpie.sample(compiled, blocking=False, save_warmup=False, **settings)
+    try:
+        while True:
+            check_stop()
+            try:
+                return sampler.wait(timeout=_LOOK_UP)
+            except TimeoutError:
+                continue
+    except BaseException:
+        sampler.cancel()  # and its threads have ended: what they read may go
+        raise
 
 
 def _only_draws(tree: xr.DataTree) -> xr.DataTree:

@@ -9,7 +9,8 @@ import numpy as np
 
 from ketpredict.design import Design
 from ketpredict.errors import DataError
-from ketpredict.prior import draw_prior
+from ketpredict.parts import SCALE_OF
+from ketpredict.prior import draw_model
 from ketpredict.simulated_patients import draw_trial_means
 
 _SETTABLE = (
@@ -48,14 +49,15 @@ def draw_truth(
     """Return every parameter: those given, the rest drawn from the prior.
 
     The effects of a scale that is given are stretched to it, and trial means follow their location
-    and spread.
+    and spread. What the model leaves out (:mod:`ketpredict.parts`), such as the deviation of the
+    only population, is 0 unless it is given, or its scale.
 
     Raises
     ------
     DataError
         A given parameter is not the model's, or cannot have that value.
     """
-    drawn = {name: values[0] for name, values in draw_prior(design, 1, rng).items()}
+    drawn = {name: values[0] for name, values in draw_model(design, 1, rng).items()}
     # What covariance and trial means are made of would contradict them where they are given.
     for name in ("predictor_cholesky", "trial_mean_reported", "trial_mean"):
         drawn.pop(name, None)
@@ -70,12 +72,19 @@ def draw_truth(
         if scale in given and scale in drawn and effect not in given:
             ratio = float(given[scale]) / float(drawn[scale]) if drawn[scale] else 0.0
             parameters[effect] = drawn[effect] * ratio
+            if given[scale] > 0 and scale in _scales_left_out(design):
+                # Asked for by name: the only level then deviates too.
+                parameters[effect] = float(given[scale]) * rng.normal(size=drawn[effect].shape)
     parameters["slope"] = parameters["prognostic_slope"] + parameters["predictive_slope"]
     if "trial_mean" not in given and design.predictors:
         parameters["trial_mean"] = draw_trial_means(
             parameters, design.predictors, len(design.trials), rng
         )
     return parameters
+
+
+def _scales_left_out(design: Design) -> set[str]:
+    return {SCALE_OF[part] for part in design.left_out if part in SCALE_OF}
 
 
 def _checked(

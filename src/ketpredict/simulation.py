@@ -19,15 +19,17 @@ from ketpredict.design import Design, encode
 from ketpredict.errors import DataError
 from ketpredict.evidence import Evidence, make_evidence
 from ketpredict.predictors import Predictor, load_predictors
+from ketpredict.short_form import ShortForm
 from ketpredict.simulated_patients import draw_noise, draw_values, linear_predictor
 from ketpredict.simulated_truth import draw_truth
 from ketpredict.spec import ModelSpec, load_spec
+from ketpredict.workers import check_seed
 
 _SMALLEST = float(np.finfo(float).tiny)
 
 
-@dataclasses.dataclass(frozen=True)
-class Simulation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Simulation(ShortForm):
     """A simulated data set.
 
     Parameters
@@ -132,7 +134,7 @@ def simulate(
         chances["missing_blocks"] = missing_blocks
     _check_sizes(trials, patients, published_trials, populations, arms, predictors)
     _check_chances(chances)
-    rng = np.random.default_rng(random_state)
+    rng = _generator(random_state)
     references = {name: _open(known[name]) for name in predictors}
     people = _labelled(trials, patients, populations, arms)
     design = _skeleton(spec, people, references)
@@ -198,6 +200,12 @@ def _check_chances(chances: Mapping[str, float]) -> None:
     ]
     if wrong:
         raise DataError(f"{', '.join(wrong)}: expected a probability, from 0 to 1.")
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    if not isinstance(random_state, (np.random.Generator, type(None))):
+        check_seed("random_state", random_state)
+    return np.random.default_rng(random_state)
 
 
 def _open(predictor: Predictor) -> Predictor:

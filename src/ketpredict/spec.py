@@ -17,6 +17,7 @@ from typing import Any
 from ketpredict.errors import SpecificationError
 from ketpredict.prior_families import PRIOR_KINDS, SLOPE_PARTS, Prior, read_prior
 from ketpredict.resources import models_path
+from ketpredict.short_form import ShortForm
 
 SCHEMA = 3
 LINKS = ("probit", "logit")
@@ -28,7 +29,8 @@ FULL_THRESHOLD = 50.0
 """Percentage of improvement that defines response where nothing else is said."""
 UNNAMED_TRIAL = "(this trial)"
 UNNAMED_POPULATION = "(this population)"
-"""The levels of rows that name no trial or population."""
+UNNAMED_ARM = "(this arm)"
+"""The levels of rows that name no trial, no population or, in another field's data, no arm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Literature:
     error_correlation: float
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ModelSpec(ShortForm):
     """A whole model specification, as read from ``models/NAME.toml``.
 
     Parameters
@@ -158,6 +160,12 @@ class ModelSpec:
         unknown = sorted(set(priors) - set(self.priors))
         if unknown:
             raise SpecificationError(f"Unknown priors {unknown}; known: {sorted(self.priors)}.")
+        wrong = sorted(name for name, prior in priors.items() if not isinstance(prior, Prior))
+        if wrong:
+            raise SpecificationError(
+                f"{', '.join(f'{name} is {priors[name]!r}' for name in wrong)}; expected "
+                'ketpredict.Prior("half_normal", (0.5,)) and the like.'
+            )
         changed = dataclasses.replace(self, priors={**self.priors, **priors})
         return parse_spec(changed.as_table(), source=f"model '{self.name}' with other priors")
 
@@ -191,6 +199,12 @@ def load_spec(model: str | Path | ModelSpec) -> ModelSpec:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecificationError(f"Model file '{path}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SpecificationError(
+            f"Model file '{path}' is not UTF-8 text, as TOML is; save it as UTF-8."
+        ) from None
+    except ValueError as error:
+        raise SpecificationError(f"Model file '{path}' cannot be read: {error}.") from None
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -7,8 +7,11 @@ import dataclasses
 import numpy as np
 
 from ketpredict.design import Design, People, Units
+from ketpredict.errors import DataError, SavedFitError
 from ketpredict.posterior import Posterior
 from ketpredict.published_effects import Effects
+from ketpredict.saved_fit_variables import TOLD
+from ketpredict.without_patients import patients_left_out
 
 DESIGN_DIMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((field.name for field in dataclasses.fields(Units)), ("unit",)),
@@ -60,8 +63,57 @@ def design_arrays(design: Design) -> dict[str, np.ndarray]:
     return {**units, **people, **effects, **{name: getattr(design, name) for name in _WHOLE}}
 
 
-def design_of(posterior: Posterior) -> Design:
-    """Return the design that a posterior was fitted to, also of a loaded one."""
+def require_patients(posterior: Posterior) -> None:
+    """Refuse a fit that does not hold every row that it was fitted to.
+
+    Raises
+    ------
+    DataError
+        It holds no data at all.
+    SavedFitError
+        Its patients were left out when it was saved.
+    """
+    _require_design(posterior)
+    if patients_left_out(posterior.facts):
+        raise SavedFitError(
+            "This fit was saved without its patients, and this question needs them. Ask it of the "
+            "fit that was saved with them, or fit again. Prediction, intervals, explanation, "
+            "effects and tables of probabilities need no patients."
+        )
+
+
+def _require_design(posterior: Posterior) -> None:
+    if "people_value" not in posterior.groups.get("constant_data", {}):
+        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
+
+
+def people_who_tell(posterior: Posterior) -> np.ndarray:
+    """Return how many people of each unit tell each predictor, (unit, predictor)."""
+    _require_design(posterior)
+    arrays = posterior.groups["constant_data"]
+    if TOLD in arrays:
+        return arrays[TOLD]
+    return np.asarray(arrays["n"][:, None] * ~np.isnan(arrays["value"]))
+
+
+def design_of(posterior: Posterior, *, patients: bool = True) -> Design:
+    """Return the design that a posterior was fitted to, also of a loaded one.
+
+    Parameters
+    ----------
+    patients : bool
+        Whether the caller needs every row of patients. Without, those of a fit that was saved
+        without them stand in groups, with neither outcome nor predictors.
+
+    Raises
+    ------
+    DataError, SavedFitError
+        See :func:`require_patients`.
+    """
+    if patients:
+        require_patients(posterior)
+    else:
+        _require_design(posterior)
     arrays = posterior.groups["constant_data"]
     coords = posterior.coords
     effects = {f.name: arrays[f"effect_{f.name}"] for f in dataclasses.fields(Effects)}
@@ -83,5 +135,6 @@ def design_of(posterior: Posterior) -> Design:
         effect_fates=tuple(posterior.facts["effects"]),
         n_reported=len(coords["reported_cell"]),
         trial_values=posterior.trial_values,
+        left_out=posterior.left_out,
         **{name: arrays[name] for name in _WHOLE},
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ketpredict.batches import Batch, open_batches, write_batches
-from ketpredict.diagnostics import report_convergence
+from ketpredict.diagnostics import recall_convergence
 from ketpredict.errors import DataError, EvidenceWarning
 from ketpredict.extrapolation import EXAMPLES, warn_of_notes
 from ketpredict.light import fit_of
@@ -24,7 +24,9 @@ from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
 from ketpredict.rows import encode_rows
+from ketpredict.short_form import ShortForm
 from ketpredict.summary import prediction_table
+from ketpredict.workers import bounded_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +37,8 @@ Progress = Callable[[int, int], None]
 """What is told the number of rows done and of all rows."""
 
 
-@dataclasses.dataclass(frozen=True)
-class FilePrediction:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FilePrediction(ShortForm):
     """What was predicted from file to file.
 
     Parameters
@@ -102,9 +104,10 @@ def predict_file(
         As :func:`ketpredict.response_probability` does, once for the whole file.
     """
     check_interval(prob)
+    bounded_cores(cores)
     batches = open_batches(source, rows_at_once)
     posterior, column_names = fit_of(fit)
-    report_convergence(posterior.problems, strict=strict, where="saved fit", stacklevel=3)
+    recall_convergence(posterior, strict=strict, stacklevel=3)
     scorer = Scorer(posterior, column_names, prob, intervals, cores)
     if progress is not None:
         progress(0, batches.n_rows)

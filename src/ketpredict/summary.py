@@ -8,21 +8,21 @@ said nearly everything. It can pass 1 by chance, since the prior is known from a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ketpredict.extrapolation import extrapolation_notes
+from ketpredict.extrapolation import extrapolation_notes, settings_beyond
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.posterior import Posterior
 from ketpredict.predict import mean_probability, predictions, response_draws
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
-from ketpredict.wording import outcome_words, step_words
+from ketpredict.wording import GIVEN_OUTCOME, outcome_words, step_words
 
-_CONTROLS = ("saline", "placebo_intranasal")
 _NEAR = 2.0
 _OUTCOME = ["hours", "threshold", "scale", "course"]
 
@@ -72,9 +72,9 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     """Return the probability of response of each population and arm, and what it rests on.
 
     Each row is an average patient (every predictor unknown) in a new trial: blinded, not enriched,
-    with no antidepressant added. Populations with most people
-    come first. Arms are those of the population's evidence, and ketamine with an inert control
-    even where the population has no such arm. A repeated course and an outcome
+    with no treatment added. Populations with most people come first. Arms are those of the
+    population's evidence, and the reference arm with an inert control (that which most trials
+    compare it with) even where the population has no such arm. A repeated course and an outcome
     other than 50 % improvement at 24 h stand in rows of their own.
 
     Parameters
@@ -87,16 +87,22 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     -------
     DataFrame
         ``population``, ``arm``, ``outcome`` (in words), ``hours``, ``threshold``, ``scale``,
-        ``course`` (whether a repeated course); the columns of :func:`prediction_table`;
+        ``course`` (whether a repeated course), ``control`` (whether the arm is one); the columns
+        of :func:`prediction_table`;
         ``trials``, ``patients`` (given one by one), ``patients_in_arms`` and ``reported`` (the
         outcomes, in words) of this arm in this population, at whatever time; ``prior_share``;
         ``extrapolated`` and ``reason``.
     """
     labels = _labels(posterior)
-    table = pd.DataFrame(_settings(posterior, labels))
-    rows = _encode(posterior, table)
+    table, rows = answered_rows(posterior)
+    for row, _, reason in settings_beyond(posterior, rows):
+        known = table.loc[row, "reason"]
+        table.loc[row, "reason"] = f"{known}; {reason}" if known else reason
+        table.loc[row, "extrapolated"] = True
     found = prediction_table(posterior, rows, prob).drop(columns=["setting", "extrapolation"])
     table = pd.concat([table, found], axis=1)
+    classes = dict(zip(posterior.coords["arm"], posterior.facts["arm_class"], strict=True))
+    table["control"] = table["arm"].map(classes) != "active"
     pairs = zip(table["population"], table["arm"], strict=True)
     basis = [_rests_on(labels, population, arm) for population, arm in pairs]
     table = pd.concat([table, pd.DataFrame(basis)], axis=1)
@@ -104,8 +110,21 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     return table
 
 
+def answered_rows(posterior: Posterior) -> tuple[pd.DataFrame, Rows]:
+    """Return what the rows of :func:`population_table` ask, and the rows themselves.
+
+    Returns
+    -------
+    table : DataFrame
+        The columns from ``population`` to ``course``, ``extrapolated`` and ``reason``.
+    rows : Rows
+    """
+    table = pd.DataFrame(_settings(posterior, _labels(posterior)))
+    return table, _encode(posterior, table)
+
+
 def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
-    """Return the slope of each predictor under ketamine on the latent scale.
+    """Return the slope of each predictor under active arms on the latent scale.
 
     Returns
     -------
@@ -201,7 +220,7 @@ def effects_behind(posterior: Posterior, predictor: str) -> int:
 
 def _labels(posterior: Posterior) -> pd.DataFrame:
     """Return the labelled units of the fit, with whether their arm is a repeated course."""
-    labels = design_of(posterior).labels()
+    labels = design_of(posterior, patients=False).labels()
     course = dict(zip(posterior.coords["arm"], posterior.facts["repeated_arm"], strict=True))
     labels["course"] = labels["arm"].map(course).astype(bool)
     return labels
@@ -211,14 +230,18 @@ def _settings(posterior: Posterior, labels: pd.DataFrame) -> Iterator[dict[str, 
     """Yield population, arm, outcome and extrapolation of each row of the table."""
     reference = posterior.spec.horizons.reference
     people = labels.groupby("population")["n"].sum()
+    # Another field's outcome has no dose to count hours from, and no score to improve by half.
+    usual = {} if is_of_ketamine(posterior.coords["arm"]) else {"outcome": GIVEN_OUTCOME}
+    control = _usual_control(posterior, labels)
     for entry in sorted(posterior.facts["basis"], key=lambda e: -people[e["population"]]):
         here = labels[labels["population"] == entry["population"]]
-        for arm in _single_dose_arms(posterior, here):
+        for arm in _single_dose_arms(posterior, here, control):
             reason = entry["reason"] if entry["extrapolated"] else _arm_reason(here, arm, reference)
             yield {
                 "population": entry["population"],
                 "arm": arm,
                 **_outcome(reference, FULL_THRESHOLD, "", course=False),
+                **usual,
                 "extrapolated": bool(reason),
                 "reason": reason,
             }
@@ -245,13 +268,28 @@ def _outcome(hours: float, threshold: float, scale: str, *, course: bool) -> dic
     }
 
 
-def _single_dose_arms(posterior: Posterior, here: pd.DataFrame) -> list[str]:
-    """Return the arms given once in a population, with ketamine and an inert control."""
+def _usual_control(posterior: Posterior, labels: pd.DataFrame) -> list[str]:
+    """Return the inert control, given once, that most trials compare the reference arm with."""
+    arms, facts = posterior.coords["arm"], posterior.facts
+    inert = [
+        arm
+        for arm, kind, course in zip(arms, facts["arm_class"], facts["repeated_arm"], strict=True)
+        if kind == "inert_control" and not course
+    ]
+    compared = labels[labels["trial"].isin(labels.loc[labels["arm"] == arms[0], "trial"])]
+    trials = compared.groupby("arm")["trial"].nunique()
+    return sorted(inert, key=lambda arm: -int(trials.get(arm, 0)))[:1]
+
+
+def _single_dose_arms(
+    posterior: Posterior, here: pd.DataFrame, control: Sequence[str]
+) -> list[str]:
+    """Return the arms given once in a population, with the reference and an inert control."""
     order = posterior.coords["arm"]
-    arms = set(here.loc[~here["course"], "arm"]) | {order[0]}
-    if not arms & set(_CONTROLS):
-        arms |= set([name for name in _CONTROLS if name in order][:1])
     active = dict(zip(order, posterior.facts["arm_class"], strict=True))
+    arms = set(here.loc[~here["course"], "arm"]) | {order[0]}
+    if not any(active[arm] == "inert_control" for arm in arms):
+        arms |= set(control)
     return sorted(arms, key=lambda name: (active[name] != "active", order.index(name)))
 
 
@@ -260,6 +298,9 @@ def _arm_reason(here: pd.DataFrame, arm: str, reference: float) -> str:
     own = here[(here["arm"] == arm) & ~here["course"]]
     if own.empty:
         return "no trial of this population has this arm"
+    own = own[own["hours"].notna()]
+    if own.empty:
+        return "when this arm was measured was left out with the patients"
     if (own["threshold"] != FULL_THRESHOLD).all():
         return "this arm is reported only at another threshold than 50 %"
     hours = own.loc[own["threshold"] == FULL_THRESHOLD, "hours"]

@@ -1,18 +1,19 @@
-"""Tables in and out: what callers pass as a table, CSV and Parquet files, and safe writing."""
+"""Tables in and out: what callers pass as a table, CSV and Parquet files."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import difflib
+import io
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ketpredict.errors import DataError
+from ketpredict.writing import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,10 +109,12 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     source = Path(path)
     suffix = check_source(source)
+    state = file_state(source)
     try:
         frame = _read_csv(source) if suffix == ".csv" else _read_parquet(source)
     except OSError as error:
         raise DataError(f"'{source}' cannot be read: {error.strerror or error}.") from None
+    refuse_changed(source, state)
     if frame.empty:
         raise DataError(f"'{source}' has column names but no rows.")
     return frame
@@ -135,12 +138,11 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     suffix = check_suffix(target)
-    with write_atomically(target) as temporary:
-        if suffix == ".csv":
-            frame.to_csv(temporary, index=False, lineterminator="\n")
-        else:
-            _write_parquet(frame, temporary, target)
-    return target
+    if suffix == ".csv":
+        content = frame.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+    else:
+        content = _as_parquet(frame, target)
+    return write_whole(target, content)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -154,33 +156,31 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@contextlib.contextmanager
-def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that becomes ``path`` if the block succeeds.
-
-    If the block fails, ``path`` is as it was and nothing is left behind. The temporary file has
-    the same suffix, for writers that choose their format by it.
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what tells whether a file has changed: which one it is, its size, when it was written.
 
     Raises
     ------
     DataError
-        The folder does not exist, or the file cannot be written.
+        It is not there any more.
     """
-    target = Path(path).resolve()  # of a link: replace the file, not the link
-    if not target.parent.is_dir():
-        raise DataError(f"'{path}' cannot be written: there is no folder '{target.parent}'.")
-    if target.is_dir():
-        raise DataError(f"'{path}' cannot be written: it is a folder.")
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
-        yield temporary
-        if target.exists():
-            temporary.chmod(target.stat().st_mode)
-        os.replace(temporary, target)
+        found = path.stat()
     except OSError as error:
-        raise DataError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def refuse_changed(path: Path, before: tuple[int, ...]) -> None:
+    """Refuse a file that is not what it was when reading began.
+
+    Raises
+    ------
+    DataError
+        It has changed: what was read is half of one table and half of another.
+    """
+    if file_state(path) != before:
+        raise DataError(f"'{path}' changed while it was read; read it again when it is complete.")
 
 
 def check_source(path: Path) -> str:
@@ -192,7 +192,7 @@ def check_source(path: Path) -> str:
         Another suffix, no such file, or an empty one.
     """
     suffix = check_suffix(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # also false of names that no file can have
         raise DataError(_missing_file(path))
     if path.stat().st_size == 0:
         raise DataError(f"'{path}' is empty; expected column names and at least one row.")
@@ -209,9 +209,9 @@ def check_suffix(path: Path) -> str:
 
 
 def _missing_file(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         return f"'{path}' is a folder; expected a .csv or .parquet file."
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return f"There is no folder '{path.parent}'."
     there = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in _SUFFIXES]
     close = difflib.get_close_matches(path.name, there, n=1)
@@ -313,11 +313,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path, engine="pyarrow")
 
 
-def _write_parquet(frame: pd.DataFrame, temporary: Path, target: Path) -> None:
+def _as_parquet(frame: pd.DataFrame, target: Path) -> bytes:
+    stream = io.BytesIO()
     try:
-        frame.to_parquet(temporary, index=False, engine="pyarrow")
+        frame.to_parquet(stream, index=False, engine="pyarrow")
     except PARQUET_REFUSALS as error:
         raise refused_by_parquet(target, error) from None
+    return stream.getvalue()
 
 
 PARQUET_REFUSALS = (ValueError, TypeError, NotImplementedError)

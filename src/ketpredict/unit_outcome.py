@@ -26,6 +26,7 @@ from ketpredict.averages import average_probability
 from ketpredict.design import Design, Units
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.marginal import normal_average
+from ketpredict.parts import single_level
 from ketpredict.patients import Rows
 from ketpredict.patterns import enumerate_patterns
 from ketpredict.predictor_law import Draws, known_pattern_probability, with_absent
@@ -66,7 +67,13 @@ def unit_probability(parameters: Any, design: Design) -> np.ndarray:
 def draws_of(parameters: Any, design: Design) -> Draws:
     """Return the draws of a design's parameters as the averages take them."""
     complete = with_absent(parameters, design.predictors, len(design.cells))
-    return Draws(complete, design.predictors, design.spec.link, design.spec.slope_parts())
+    return Draws(
+        complete,
+        design.predictors,
+        design.spec.link,
+        design.slope_parts,
+        single_level(design.left_out),
+    )
 
 
 def patient_rows(design: Design, units: np.ndarray, *, unseen: bool = False) -> Rows:

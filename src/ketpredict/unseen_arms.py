@@ -27,6 +27,7 @@ from ketpredict.design import Design
 from ketpredict.equations import unit_intercept, unit_slope
 from ketpredict.marginal import normal_average, normal_slope
 from ketpredict.predictor_law import Draws, square_root
+from ketpredict.stopping import check_stop
 from ketpredict.unit_outcome import ArmMixture, arm_mixture, summary_of, take_units
 
 _SEED = 20_240_613
@@ -109,11 +110,12 @@ def _in_trials(
     parameters = draws.parameters
     units = take_units(design.units, np.array([unit]))
     units = dataclasses.replace(units, trial_idx=np.array([len(design.trials)]))
-    spread = parameters["trial_scale"] ** 2 + parameters["treatment_scale"] ** 2 / 4.0
+    spread = draws.unseen_scale("trial_intercept") ** 2
+    spread = spread + draws.unseen_scale("trial_treatment") ** 2 / 4.0
     slope_variance = draws.slope_variance("trial")
     if new_population:
         units = dataclasses.replace(units, population_idx=np.array([len(design.populations)]))
-        spread = spread + parameters["population_scale"] ** 2
+        spread = spread + draws.unseen_scale("population_intercept") ** 2
         slope_variance = slope_variance + draws.slope_variance("population")
     of_slopes, of_cells = np.split(normal, 2, axis=1)
     slope = np.asarray(unit_slope(parameters, units)) + (
@@ -152,6 +154,7 @@ def unseen_arm_probability(
     size = max(1, _MOST_AT_ONCE // (points * 2 ** len(design.binary_idx)))
     found = []
     for start in range(0, len(draws), size):
+        check_stop()
         some = _some_draws(draws, slice(start, start + size))
         trials = _in_trials(some, design, unit, normal[:, 1:], False)
         share = np.exp(trials.evidence - logsumexp(trials.evidence, axis=1, keepdims=True))
@@ -165,6 +168,7 @@ def unseen_arm_probability(
 def _part(
     draws: Draws, design: Design, unit: int, points: int, new_population: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    check_stop()
     normal = _normal_points(points, 2 * len(draws.predictors))
     trials = _in_trials(draws, design, unit, normal, new_population)
     responders, n = float(design.units.responders[unit]), float(design.units.n[unit])

@@ -81,14 +81,13 @@ class UnseenTrials:
     """
 
     def __init__(self, draws: Draws, uniform: np.ndarray | None = None) -> None:
-        parameters = draws.parameters
         if uniform is None:
             uniform = lattice(len(draws) * TRIALS_PER_DRAW, numbers_of_trial(draws), _SEED)
         normal = ndtri(np.clip(uniform, 1e-12, 1.0 - 1e-12))
         trial, population, position = np.split(normal[:, 4:], 3, axis=1)
-        self.intercept = each(parameters["trial_scale"]) * normal[:, 0]
-        self.treatment = each(parameters["treatment_scale"]) * normal[:, 1]
-        self.population = each(parameters["population_scale"]) * normal[:, 2]
+        self.intercept = each(draws.unseen_scale("trial_intercept")) * normal[:, 0]
+        self.treatment = each(draws.unseen_scale("trial_treatment")) * normal[:, 1]
+        self.population = each(draws.unseen_scale("population_intercept")) * normal[:, 2]
         self.trial_slope = each(np.sqrt(draws.slope_variance("trial"))) * trial
         self.population_slope = each(np.sqrt(draws.slope_variance("population"))) * population
         self.position = position

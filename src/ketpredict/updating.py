@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln, logsumexp, xlog1py, xlogy
+from scipy.special import gammaln, xlog1py, xlogy
 
 from ketpredict.basis import population_basis, predictor_ranges
 from ketpredict.counted_trial import TrialCandidates, trial_candidates
@@ -26,15 +26,18 @@ from ketpredict.design_extension import old_cells, with_trial
 from ketpredict.diagnostics import ESS_LIMIT
 from ketpredict.errors import ConvergenceError, ConvergenceWarning, DataError
 from ketpredict.evidence import Evidence, make_evidence, select_horizons
-from ketpredict.importance import PARETO_LIMIT
+from ketpredict.importance import PARETO_LIMIT, smoothed_weights
 from ketpredict.parameter_dims import coordinates
+from ketpredict.parts import ONE_TRIAL
 from ketpredict.posterior import Posterior
 from ketpredict.predict import predictions
-from ketpredict.prior import draw_variable
 from ketpredict.rows import Rows, encode_rows
-from ketpredict.stored_design import design_arrays, design_of
+from ketpredict.stored_design import design_arrays, design_of, require_patients
 from ketpredict.tables import as_table
 from ketpredict.unit_outcome import take_units, unit_probability
+from ketpredict.untold import draw_variable
+from ketpredict.wording import pareto_words
+from ketpredict.workers import check_seed
 
 _RESAMPLED = ("posterior", "posterior_predictive", "log_likelihood")
 _OF_TRIAL = ("trial_effect", "treatment_deviation", "trial_slope")
@@ -79,6 +82,8 @@ def update(
     DataError
         A problem of the table, a trial that the fit knows already, several trials, a population or
         arm that the fit does not know, or a fit without the data that it was fitted to.
+    SavedFitError
+        The fit was saved without its patients.
     ConvergenceError
         Too few draws keep their weight, and `strict`.
 
@@ -89,8 +94,8 @@ def update(
         size of the diagnostics below 400: fit anew with the counts among the evidence. The verdict
         stays with the fit.
     """
-    if "effect_kind" not in posterior.groups.get("constant_data", {}):
-        raise DataError("The fit does not hold the data that it was fitted to; fit again.")
+    check_seed("seed", seed)
+    require_patients(posterior)
     used = _checked(posterior, counts)
     before = design_of(posterior)
     # Updates one after the other must not pick by the same numbers.
@@ -99,9 +104,8 @@ def update(
     fit = _with_scales(posterior, after, rng)
     new = np.arange(len(before.units), len(after.units))
     found = trial_candidates(fit.draws, after, new, candidates=candidates)
-    weight, shape = _weights(found.log_likelihood)
-    effective = float(1.0 / (weight**2).sum())
-    index = _resampled(weight, rng)
+    weights = smoothed_weights(found.log_likelihood)
+    index = _resampled(weights.weight, rng)
     groups = _groups(fit, before, after, found, index, rng)
     labels = coordinates(after)
     result = dataclasses.replace(
@@ -109,7 +113,7 @@ def update(
         groups=groups,
         coords={**fit.coords, **{name: labels[name] for name in _OF_DESIGN}},
         trial_values=after.trial_values,
-        facts=_facts(posterior, before, after, used, effective, shape),
+        facts=_facts(posterior, before, after, used, weights.effective_draws, weights.pareto_k),
     )
     for problem in result.problems[len(posterior.problems) :]:
         words = f"The update is not to be trusted: {problem}."
@@ -212,15 +216,6 @@ def _with_scales(posterior: Posterior, after: Design, rng: np.random.Generator) 
     return dataclasses.replace(posterior, groups=groups)
 
 
-def _weights(log_likelihood: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return smoothed weights of the draws, which sum to 1, and their Pareto shape k."""
-    from arviz_stats.base.array import array_stats
-
-    # The function takes what the weights are inverse to.
-    log_weight, shape = array_stats.psislw(-log_likelihood)
-    return np.exp(log_weight - logsumexp(log_weight)), float(shape)
-
-
 def _resampled(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return as many draws as there are, rising, each about its weight's share (systematic)."""
     share = (np.arange(len(weight)) + rng.random()) / len(weight)
@@ -239,7 +234,9 @@ def _groups(
     lead = posterior.groups["posterior"]["intercept"].shape[:2]
     groups: dict[str, Any] = {
         name: {
-            variable: values.reshape(-1, *values.shape[2:])[index].reshape(values.shape)
+            variable: values.reshape(posterior.n_draws, *values.shape[2:])[index].reshape(
+                values.shape
+            )
             for variable, values in variables.items()
         }
         if name in _RESAMPLED
@@ -318,7 +315,7 @@ def _facts(
             "population": str(arms["population"].iloc[0]),
             "counts": counts,
             "effective_draws": effective,
-            "pareto_k": shape,
+            "pareto_k": shape if np.isfinite(shape) else None,
         }
     )
     words = ", ".join(f"{row['responders']:g} of {row['n']:g} ({row['arm']})" for row in counts)
@@ -331,10 +328,20 @@ def _facts(
             f"Enough trials now report {names} for a fit to give their trial means a slope of "
             "their own; an update cannot."
         )
+    if ONE_TRIAL in before.left_out.values():
+        facts["messages"].append(
+            "The fit knew one trial, and left out how trials differ; an update cannot add it. Fit "
+            "again with these counts among the evidence to learn it."
+        )
     diagnostics = facts["diagnostics"]
     kept = effective / posterior.n_draws
-    sizes = [n for n in ("ess_bulk", "ess_tail") if diagnostics.get(n) is not None]
-    for name in sizes:  # None of an approximation, or of chains that cannot be judged
+    # Chains have effective sample sizes, approximations effective draws; the others are None.
+    sizes = [
+        name
+        for name in ("ess_bulk", "ess_tail", "effective_draws")
+        if diagnostics.get(name) is not None
+    ]
+    for name in sizes:
         diagnostics[name] = diagnostics[name] * kept
     enough = float(np.min([effective, *(diagnostics[name] for name in sizes)]))
     if not (shape <= PARETO_LIMIT and enough >= ESS_LIMIT):
@@ -342,7 +349,7 @@ def _facts(
             *diagnostics["problems"],
             f"the counts of {trial} moved the fit far: their weights are worth {effective:.0f} of "
             f"{posterior.n_draws} draws (smallest effective sample size {enough:.0f}, limit "
-            f"{ESS_LIMIT:g}), Pareto k {shape:.2f} (limit {PARETO_LIMIT}); fit again with these "
-            "counts among the evidence",
+            f"{ESS_LIMIT:g}), Pareto k {pareto_words(shape)} (limit {PARETO_LIMIT}); fit again "
+            "with these counts among the evidence",
         ]
     return facts

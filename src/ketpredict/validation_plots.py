@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.special import betaincinv
 
 from ketpredict.leave_out import LeftOut
-from ketpredict.plots import ACTIVE, CONTROL, QUIET
+from ketpredict.plots import ACTIVE, CONTROL, QUIET, arm_style
 from ketpredict.validation_measures import isotonic_calibration
 from ketpredict.wording import percent, trial_words
 
@@ -130,11 +130,10 @@ def _arms(axes: Any, rows: pd.DataFrame, prob: float) -> None:
                 (row["responders"] + 1.0, row["n"] - row["responders"], 1.0 - tail, 1.0),
             )
         )
-        control = any(word in row["arm"] for word in ("saline", "placebo", "midazolam"))
-        style = {"color": CONTROL if control else ACTIVE}
+        colour, marker = arm_style(row)
+        style = {"color": colour}
         axes.plot([row["lower"], row["upper"]], [share, share], linewidth=0.6, alpha=0.6, **style)
         axes.plot([row["probability"]] * 2, [low, high], linewidth=0.6, alpha=0.6, **style)
-        marker = "s" if control else "o"
         axes.plot(row["probability"], share, marker=marker, markersize=4, **style)
     axes.text(0.97, 0.07, "circles: active\nsquares: control", ha="right", fontsize=7, color=QUIET)
 

@@ -26,12 +26,13 @@ def unit_table(design: Design, folds: Sequence[Fold], held: Sequence[Held]) -> p
     Returns
     -------
     DataFrame
-        ``fold``, the columns of :meth:`ketpredict.design.Design.labels`, ``probability``
+        ``fold``, the columns of :meth:`ketpredict.design.Design.labels`, ``control`` (whether the
+        arm is one), ``probability``
         (posterior mean), ``error`` (Monte Carlo), ``lower`` and ``upper`` (of the probability in
         one new trial), ``log_score``, and ``pit`` of arms (the predictive probability of fewer
         responders plus half that of as many).
     """
-    labels = design.labels()
+    labels = design.labels().assign(control=design.units.active == 0)
     parts = [
         labels.iloc[fold.units].assign(
             fold=fold.name,

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 
-from ketpredict.diagnostics import APPROXIMATIONS
+from ketpredict.diagnostics import (
+    APPROXIMATIONS,
+    ESS_LIMIT,
+    REMEDY,
+    RHAT_LIMIT,
+    ROUGH_REMEDY,
+)
+from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.importance import PARETO_LIMIT
 from ketpredict.predictors import Predictor
 from ketpredict.spec import FULL_THRESHOLD
+from ketpredict.visible import one_line
 
 RESEARCH_ONLY = "For research; not for treatment decisions."
 MODEL_LIMITS = (
@@ -22,6 +31,7 @@ MODEL_LIMITS = (
 )
 """What the model leaves out, for whoever reads its numbers."""
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+GIVEN_OUTCOME = "the outcome as given"
 _POPULATIONS = {"ocd": "OCD", "ptsd": "PTSD"}
 _SMALL_WORDS = ("mg", "kg")
 
@@ -43,13 +53,30 @@ def arm_words(name: str) -> str:
     return words
 
 
+def given_title(arms: Sequence[str], predictors: int) -> str:
+    """Return what a fit of another field is a model of: the shipped titles speak of this one."""
+    told = counted(predictors, "predictor") if predictors else "without predictors"
+    return f"Response to {arm_in_sentence(arms[0])}, {told}, pooled over populations and trials"
+
+
+def arm_in_sentence(name: str) -> str:
+    """Return an arm for the middle of a sentence, ``Tutoring`` as ``tutoring``."""
+    words = arm_words(name)
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
+
+
+def beside_words(arms: Iterable[str]) -> str:
+    """Return what a trial may add to its arms: of this field, a new antidepressant."""
+    return "a new antidepressant" if is_of_ketamine(arms) else "a further treatment"
+
+
 def outcome_words(hours: float, threshold: float, scale: str, *, course: bool) -> str:
     """Return an outcome for readers: when, and how much improvement on which scale.
 
     The scale is named only where its own threshold differs from 50 %.
     """
     when = f"end of a repeated course, {hours:g} h" if course else f"{hours:g} h after one dose"
-    named = f"{scale.replace('_', '-')} " if threshold != FULL_THRESHOLD and scale else ""
+    named = f"{one_line(scale).replace('_', '-')} " if threshold != FULL_THRESHOLD and scale else ""
     return f"{when}, {named}improved by {threshold:g} % or more"
 
 
@@ -85,6 +112,13 @@ def percent_range(low: float, high: float) -> str:
     return f"{100.0 * low:.0f}{DASH}{100.0 * high:.0f} %"
 
 
+def pareto_words(k: float | None) -> str:
+    """Return the Pareto k of weights; ``none`` where they hardly differ, so that k is no matter."""
+    if k is None or math.isnan(k) or k == math.inf:
+        return "infinite"
+    return "none" if k == -math.inf else f"{k:.2f}".replace("-", MINUS)
+
+
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun, ``1 trial`` or ``3 trials``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
@@ -93,7 +127,7 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 def step_words(predictor: Predictor) -> str:
     """Return what one unit of a predictor's reference scale is: ``6 kg/m² more``."""
     if predictor.category:
-        return f"{predictor.level} vs. {predictor.reference_level}"
+        return one_line(f"{predictor.level} vs. {predictor.reference_level}")
     if predictor.kind == "binary":
         return "present vs. absent"
     if predictor.transform == "log":
@@ -104,7 +138,7 @@ def step_words(predictor: Predictor) -> str:
 def value_words(predictor: Predictor, value: float) -> str:
     """Return a predictor's value with its unit, ``31 kg/m²``; yes or no if it is binary."""
     if predictor.category:
-        return predictor.level if value > 0.5 else predictor.reference_level
+        return one_line(predictor.level if value > 0.5 else predictor.reference_level)
     if predictor.kind == "binary":
         return "yes" if value > 0.5 else "no"
     return f"{value:.4g} {unit_words(predictor.unit)}".strip()
@@ -137,10 +171,39 @@ def verdict_words(diagnostics: dict[str, object]) -> str:
     )
 
 
+def verdict_in_short(diagnostics: dict[str, object]) -> str:
+    """Return the sentence on convergence with the worst figures in the place of parameters."""
+    problems = diagnostics["problems"]
+    if not isinstance(problems, (list, tuple)) or not problems:
+        return verdict_words(diagnostics)
+    if diagnostics.get("method") in APPROXIMATIONS:
+        return verdict_words(diagnostics)
+    figures = [
+        (f"worst R-hat {{:.3g}} (limit {RHAT_LIMIT})", diagnostics.get("rhat")),
+        (f"smallest bulk ESS {{:.0f}} (limit {ESS_LIMIT:g})", diagnostics.get("ess_bulk")),
+        (f"smallest tail ESS {{:.0f}} (limit {ESS_LIMIT:g})", diagnostics.get("ess_tail")),
+    ]
+    told = [words.format(value) for words, value in figures if isinstance(value, float)]
+    # What is not about single parameters names none: a problem that does has a colon.
+    told += [str(problem) for problem in problems if ":" not in str(problem)]
+    return f"NOT converged: {', '.join(told)}."
+
+
+def remedy_words(diagnostics: dict[str, object]) -> str:
+    """Return what may mend a fit whose draws are not to be trusted."""
+    rough = diagnostics.get("method") in APPROXIMATIONS
+    return ROUGH_REMEDY.capitalize() if rough else REMEDY
+
+
 def _number(table: dict[str, object], key: str) -> float:
     return float(table[key])  # type: ignore[arg-type]
 
 
+def plain_words(name: object) -> str:
+    """Return a name for readers, ``family_history`` as ``family history``; nothing in it hidden."""
+    return one_line(str(name)).replace("_", " ")
+
+
 def _sentence(name: str) -> str:
-    words = name.replace("_", " ").strip()
+    words = plain_words(name).strip()
     return words[:1].upper() + words[1:]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
+import functools
 import itertools
 import math
+import numbers
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+
+from ketpredict.errors import KetpredictError
+from ketpredict.stopping import Stop, check_stop
 
 _WAITING_PER_CORE = 4
 
@@ -41,6 +47,67 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def bounded_cores(cores: int | None) -> int:
+    """Return how many threads to use: those asked for, and no more than there are cores.
+
+    Raises
+    ------
+    KetpredictError
+        What is asked for is no whole number from 1 up.
+    """
+    if cores is None:
+        return usable_cores()
+    if isinstance(cores, bool) or not isinstance(cores, numbers.Integral) or cores < 1:
+        raise KetpredictError(f"cores is {cores!r}; expected None or a whole number from 1 up.")
+    return min(int(cores), usable_cores())
+
+
+def check_seed(name: str, seed: Any) -> None:
+    """Refuse what no generator of random numbers begins from.
+
+    Raises
+    ------
+    KetpredictError
+        It is no whole number from 0 up.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise KetpredictError(f"{name} is {seed!r}; expected a whole number from 0 up.")
+
+
+class _Pool(concurrent.futures.ThreadPoolExecutor):
+    """Threads whose work is told when it shall end."""
+
+    def __init__(self, cores: int, stop: Stop) -> None:
+        super().__init__(cores)
+        self._stop = stop
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[Any]:
+        """Begin a piece of work as soon as a thread is free."""
+        return super().submit(self._stop.run, functools.partial(fn, *args, **kwargs))
+
+
+@contextlib.contextmanager
+def thread_pool(
+    cores: int | None = None,
+) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
+    """Yield threads, none of which works on when the block has ended.
+
+    Where it ends by an error or an interrupt, pieces that did not begin are left, and those that
+    run are asked to end (:func:`ketpredict.stopping.check_stop`) and waited for.
+    """
+    stop = Stop()
+    pool = _Pool(bounded_cores(cores), stop)
+    try:
+        yield pool
+    except BaseException:
+        stop.ask()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def work_off(pieces: Iterable[Callable[[], None]], cores: int | None = None) -> None:
     """Run all pieces of work, as they come, on some cores.
 
@@ -57,21 +124,19 @@ def work_off(pieces: Iterable[Callable[[], None]], cores: int | None = None) -> 
     Exception
         The first that a piece raises; pieces that did not begin are left.
     """
-    cores = usable_cores() if cores is None else cores
+    cores = bounded_cores(cores)
     source = iter(pieces)
     first = list(itertools.islice(source, 2))
     if cores == 1 or len(first) < 2:
         for piece in itertools.chain(first, source):
+            check_stop()
             piece()
         return
     waiting: collections.deque[concurrent.futures.Future[None]] = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(cores)
-    try:
+    with thread_pool(cores) as pool:
         for piece in itertools.chain(first, source):
             waiting.append(pool.submit(piece))
             if len(waiting) > _WAITING_PER_CORE * cores:
                 waiting.popleft().result()
         while waiting:
             waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 import handmade
 from ketpredict.marginal_effects import effect_draws, effects_table
 from ketpredict.predict import response_draws
+from ketpredict.prior_overlap import density_overlap
 from ketpredict.rows import encode_rows
 from ketpredict.stored_design import design_of
 from ketpredict.summary import prior_of
@@ -127,7 +128,7 @@ def test_the_table_holds_every_population_and_predictor_with_its_draws(posterior
     ratio = draws.odds_ratio[:, where, 0]
     assert row["odds_ratio"].item() == pytest.approx(np.median(ratio))
     before = effect_draws(prior_of(posterior), populations).difference[:, where, 0]
-    assert row["prior_share"].item() == pytest.approx(own.var() / before.var())
+    assert row["prior_overlap"].item() == pytest.approx(density_overlap(own, before))
     assert row["step"].item() == "6 kg/m² more"
     nobody_known = encode_rows(posterior, {"population": ["unipolar_depression"]}, 1)
     average = response_draws(posterior, nobody_known).mean()

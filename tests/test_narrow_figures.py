@@ -42,7 +42,7 @@ def forest_figure():
             "arm": ["ketamine", "saline"] * 2, "probability": [0.5, 0.2] * 2,
             "trial_lower": 0.1, "trial_upper": 0.9, "average_lower": 0.15, "average_upper": 0.6,
             "extrapolated": False, "trials": 3, "patients": 5, "patients_in_arms": 40,
-            "prior_share": 0.1}  # fmt: skip
+            "prior_overlap": 0.1}  # fmt: skip
     return forest_plot(pd.DataFrame(rows))
 
 

@@ -98,7 +98,8 @@ def test_a_built_fit_keeps_what_prediction_check_and_tables_read(rough, built):
     }
     assert all(values.dtype == np.float64 for values in kept.values() if values.dtype.kind == "f")
     assert len(check_fit(posterior).predictive) > 20
-    assert population_table(posterior, 0.9)["prior_share"].notna().all()
+    table = population_table(posterior, 0.9)
+    assert (table["prior_overlap"].notna() == (table["trials"] > 0)).all()
     assert len(slope_table(posterior, 0.9)) == 6
     assert kp.load(built).model_ is not None
 

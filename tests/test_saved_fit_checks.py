@@ -36,6 +36,24 @@ def test_the_shipped_fit_has_none(fit, metadata):
     assert problems(fit, metadata, fit.groups) == []
 
 
+@pytest.mark.parametrize(
+    ("arms", "term", "right"),
+    [
+        (("tutoring", "usual lessons"), "added_treatment", True),
+        # As files of other fields were written before labels followed the field of a fit.
+        (("tutoring", "usual lessons"), "added_antidepressant", True),
+        (("ketamine", "saline"), "added_antidepressant", True),
+        (("ketamine", "saline"), "added_treatment", False),
+        (("tutoring", "usual lessons"), "homework", False),
+    ],
+)
+def test_study_terms_are_those_of_the_field_of_the_arms(fit, metadata, arms, term, right):
+    other = copy.deepcopy(metadata)
+    other["coords"]["arm"] = list(arms)
+    other["coords"]["study_term"] = ["open_label", "enriched", term]
+    assert (spec_problems(fit.spec, other) == []) == right
+
+
 def at(*path, put=None, drop=False, add=None):
     """Return a change of metadata: one entry put, dropped, or added to."""
 

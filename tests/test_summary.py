@@ -7,17 +7,20 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr
+from scipy.stats import norm
 
 import monte_carlo
 from ketpredict.predict import interval, response_draws
+from ketpredict.prior_overlap import density_overlap
 from ketpredict.rows import encode_rows
 from ketpredict.summary import (
     outcomes_in_words,
     population_table,
     prediction_table,
     prior_of,
-    prior_share,
-    probability_prior_share,
+    prior_overlap,
+    probability_prior_overlap,
     slope_table,
 )
 
@@ -136,41 +139,67 @@ def replaced(posterior, **values):
     return dataclasses.replace(posterior, groups={**posterior.groups, "posterior": draws})
 
 
-def test_prior_share_by_hand(posterior):
+def test_prior_overlap_by_hand(posterior):
     prior = posterior.groups["prior"]
-    untouched = replaced(posterior, slope=prior["slope"], intercept=0.5 * prior["intercept"] + 3.0)
-    np.testing.assert_allclose(prior_share(untouched, "slope"), 1.0)
-    np.testing.assert_allclose(prior_share(untouched, "intercept"), 0.25)
-    np.testing.assert_allclose(slope_table(untouched)["prior_share"], 1.0)
+    moved = prior["intercept"] + 2.0 * prior["intercept"].std()
+    untouched = replaced(posterior, slope=prior["slope"], intercept=moved)
+    np.testing.assert_allclose(prior_overlap(untouched, "slope"), 1.0)
+    # Two normals two SDs apart overlap by 2 Phi(-1).
+    assert prior_overlap(untouched, "intercept") == pytest.approx(2 * ndtr(-1.0), abs=0.03)
+    told = [
+        trials + effects > 0
+        for trials, effects in zip(
+            slope_table(untouched)["trials"], slope_table(untouched)["effects"], strict=True
+        )
+    ]
+    found = slope_table(untouched)["prior_overlap"]
+    np.testing.assert_allclose(found[told], 1.0)
+    assert found[~np.array(told)].isna().all()
 
 
-def test_prior_share_of_a_fit_that_learned_nothing_is_one(posterior):
+def test_prior_overlap_of_a_fit_that_learned_nothing_is_one(posterior):
     nothing = prior_of(posterior)
     rows = encode_rows(nothing, {"population": ["ocd", "elsewhere"]}, 2)
-    np.testing.assert_allclose(probability_prior_share(nothing, rows), 1.0)
+    np.testing.assert_allclose(probability_prior_overlap(nothing, rows), 1.0)
+
+
+@pytest.mark.parametrize(("apart", "ratio"), [(0.5, 1.0), (1.5, 1.0), (0.0, 0.3), (0.0, 2.0)])
+def test_overlap_of_two_normals_is_that_of_their_densities(apart, ratio):
+    rng = np.random.default_rng(3)
+    after, before = rng.normal(apart, ratio, (20_000, 1)), rng.normal(0.0, 1.0, (20_000, 1))
+    points = np.linspace(-12.0, 12.0, 200_001)
+    both = np.minimum(norm.pdf(points, apart, ratio), norm.pdf(points))
+    exact = float(both.sum() * (points[1] - points[0]))
+    (found,) = density_overlap(after, before)
+    assert found == pytest.approx(exact, abs=5 * np.sqrt(2 / 20_000))
+    # The same whatever the scale, and never outside 0 to 1.
+    np.testing.assert_allclose(density_overlap(np.exp(after), np.exp(before)), found)
+    assert density_overlap(after + 99.0, before) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_samples_of_one_law_overlap_all_but_wholly(seed):
+    rng = np.random.default_rng(seed)
+    found = density_overlap(rng.normal(size=(4000, 30)), rng.normal(size=(4000, 30)))
+    assert found.min() > 0.94
+    assert found.mean() > 0.98
 
 
 def test_the_data_say_something(posterior, populations):
-    error = monte_carlo.of(posterior, lambda fit: prior_share(fit, "intercept"))
-    monte_carlo.below(prior_share(posterior, "intercept"), 0.3, error)
+    assert prior_overlap(posterior, "intercept") < 0.6
+    told = populations["trials"] > 0
+    assert populations.loc[told, "prior_overlap"].between(0.0, 0.8).all()
+    # 0.8 and 0.6 are far from what is found: a check that the measure says "learned" here.
 
-    def shares(fit):
-        return population_table(fit)["prior_share"].to_numpy()
 
-    error = monte_carlo.of(posterior, shares, pieces=2)
-    monte_carlo.below(populations["prior_share"].to_numpy(), 0.5, error)
-    few, many = (
-        int(np.flatnonzero((populations["population"] == population)
-                           & (populations["arm"] == "ketamine")
-                           & (populations["hours"] == hours))[0])
-        for population, hours in (("ocd", 168.0), ("unipolar_depression", 24.0))
-    )  # fmt: skip
-    found = populations["prior_share"]
-    monte_carlo.above(found[few], found[many], np.hypot(error[few], error[many]))
+def test_no_overlap_is_told_where_nobody_reports(populations):
+    row = one(populations, "ptsd", "saline")
+    assert row["trials"] == 0
+    assert np.isnan(row["prior_overlap"])
 
 
 def test_a_parameter_without_a_prior_has_no_share(posterior):
-    share = prior_share(posterior, "arm_effect")
+    share = prior_overlap(posterior, "arm_effect")
     assert np.isnan(share[posterior.coords["arm"].index("ketamine")])
 
 
@@ -183,7 +212,7 @@ def test_slope_table(posterior):
     assert table.loc["shank3", "trials"] == 0
     assert table.loc["bmi", "step"] == "6 kg/m² more"
     assert table.loc["family_history_aud", "step"] == "present vs. absent"
-    assert table.loc["bmi", "prior_share"] < 1
+    assert table.loc["bmi", "prior_overlap"] < 1
 
 
 def test_outcomes_in_words():

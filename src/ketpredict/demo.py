@@ -137,9 +137,9 @@ def _say_populations(console: Console, table: pd.DataFrame) -> None:
     console.print(
         "An average patient, nothing known but population and arm, in a new blinded trial. "
         f"Intervals of {100 * PROB:g} %: 'in one trial' is where the probability in one new trial "
-        "lies; 'average of trials' is how well the average over trials is known. The prior's share "
-        "is posterior over prior variance: near 100 % the data said nothing. 'Single patients' and "
-        "'in arms' count the people of that very arm."
+        "lies; 'average of trials' is how well the average over trials is known. The overlap "
+        "with the prior is near 100 % where the posterior is the prior, and not told where nobody "
+        "reports. 'Single patients' and 'in arms' count the people of that very arm."
     )
     console.print(population_print(table))
     beyond = table[table["extrapolated"]]
@@ -157,13 +157,12 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
         "Latent scale, where a patient's own variation has SD 1: a slope of 0.25 moves 50 % to "
         "60 %. No predictor here is clinically validated. Trials report a predictor patient by "
         "patient or arm by arm; published effects are statistics such as correlations. Where there "
-        "is neither the slope is a guess, and a prior's share other than 100 % then reflects how "
-        "much trials vary in general; an effect that moves a slope away from zero can also make it "
-        "less certain than before. `ketpredict literature` says what the effects did."
+        "is neither the slope is a guess, and no overlap with the prior is told. "
+        "`ketpredict literature` says what the effects did."
     )
     printed = new_table(
         "Predictor", "for", "Slope", f"{100 * PROB:g} % interval", "above\nzero", "Trials",
-        "Effects", "Prior's\nshare", numbers_from=2,
+        "Effects", "Overlap\nwith prior", numbers_from=2,
     )  # fmt: skip
     for row in slope_table(posterior, PROB).to_dict("records"):
         printed.add_row(
@@ -174,7 +173,7 @@ def _say_predictors(console: Console, posterior: Posterior) -> None:
             percent(row["positive"]),
             f"{row['trials'] or 'none'}",
             f"{row['effects'] or 'none'}",
-            percent(row["prior_share"]),
+            percent(row["prior_overlap"]),
         )
     console.print(printed)
 

@@ -33,10 +33,11 @@ from ketpredict.errors import DataError
 from ketpredict.posterior import Posterior
 from ketpredict.predict import check_interval
 from ketpredict.predictors import Predictor
+from ketpredict.prior_overlap import density_overlap
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.short_form import ShortForm
 from ketpredict.stored_design import design_of, people_who_tell
-from ketpredict.summary import effects_behind, prior_of, variance_ratio
+from ketpredict.summary import effects_behind, prior_of
 from ketpredict.wording import step_words
 
 
@@ -132,7 +133,7 @@ def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = Non
         probability that the difference is above 0); ``odds_ratio``, ``odds_ratio_lower``,
         ``odds_ratio_upper`` (marginal, posterior median); ``conditional_odds_ratio``,
         ``conditional_lower``, ``conditional_upper`` (posterior median; NaN with the probit link,
-        which has none); ``prior_share`` (posterior over prior variance of the difference);
+        which has none); ``prior_overlap`` (overlap with its prior);
         ``trials`` (of this population that report the predictor) and ``outcomes`` (of their people
         in it, each period of a crossover patient once), ``effects`` (published ones that enter, of
         any population), ``extrapolated`` and ``reason`` (of the population at 24 h).
@@ -141,9 +142,8 @@ def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = Non
     arm = arm or posterior.coords["arm"][0]
     populations = list(posterior.coords["population"])
     draws = effect_draws(posterior, populations, arm)
-    share = variance_ratio(
-        draws.difference, effect_draws(prior_of(posterior), populations, arm).difference
-    )
+    before = effect_draws(prior_of(posterior), populations, arm).difference
+    share = density_overlap(draws.difference, before)
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
     logit = posterior.spec.link == "logit"
     ratios = draws.odds_ratio
@@ -165,9 +165,12 @@ def effects_table(posterior: Posterior, prob: float = 0.9, arm: str | None = Non
             [0.5, *tails],
             ("conditional_odds_ratio", "conditional_lower", "conditional_upper"),
         ),
-        "prior_share": share.ravel(),
+        "prior_overlap": share.ravel(),
     }
-    return pd.concat([pd.DataFrame(table), _rests_on(posterior)], axis=1)
+    effects = pd.concat([pd.DataFrame(table), _rests_on(posterior)], axis=1)
+    untold = (effects["trials"] == 0) & (effects["effects"] == 0)
+    effects.loc[untold, "prior_overlap"] = np.nan
+    return effects
 
 
 def partial_effect_table(

@@ -69,7 +69,7 @@ def forest_plot(table: pd.DataFrame, prob: float = 0.9) -> Figure:
             _forest_row(axes, position, row)
         position += 0.9
         extent = position
-    headings = ("Probability", "in one trial", "Trials", "People", "Prior's share")
+    headings = ("Probability", "in one trial", "Trials", "People", "Overlap")
     _columns(axes, dict(zip(headings, _FOREST_COLUMNS, strict=True)))
     _finish_axes(axes, extent, "Probability of response, in the outcome named above")
     figure.suptitle(
@@ -149,7 +149,7 @@ def _forest_row(axes: Any, y: float, row: dict[str, Any]) -> None:
         percent_range(row["trial_lower"], row["trial_upper"]),
         f"{row['trials'] or 'none'}",
         f"{row['patients'] + row['patients_in_arms']}",
-        percent(row["prior_share"]),
+        percent(row["prior_overlap"]),
     )
     for x, words in zip(_FOREST_COLUMNS, cells, strict=True):
         _text(axes, x, y, words)
@@ -217,8 +217,8 @@ def _forest_caption(prob: float) -> list[Any]:
         "probability in one new trial, which also varies from trial to trial. † and hollow: an "
         "extrapolation, no trial reports this arm and outcome in this population near that time. "
         "A good one: active arms (blue circles) clear of their controls (orange squares), the "
-        "prior's share near 0 %, and wide thin lines where trials disagree. For research; not for "
-        "treatment decisions."
+        "overlap of posterior and prior small, and wide thin lines where trials disagree. For "
+        "research; not for treatment decisions."
     )
     return [words, [("o", ACTIVE, "active arm"), ("s", CONTROL, "control arm")]]
 

@@ -46,7 +46,7 @@ _SECTION_COLUMNS = {
     "\nTrials": 6,
     "Single\npatients": 8,
     "In\narms": 4,
-    "Prior's\nshare": 7,
+    "Overlap\nwith prior": 10,
 }
 
 
@@ -117,7 +117,7 @@ def _population_cells(row: dict[Any, Any]) -> tuple[str, ...]:
         f"{row['trials']}",
         f"{row['patients']}",
         f"{row['patients_in_arms']}",
-        percent(row["prior_share"]),
+        percent(row["prior_overlap"]),
     )
 
 

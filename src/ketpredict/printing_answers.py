@@ -76,7 +76,7 @@ def marginal_effects_print(table: pd.DataFrame, prob: float) -> Group:
     ]
     for population, rows in table.groupby("population", sort=False):
         printed = new_table(
-            "Predictor", "Step", "Difference\n(points)", "Odds\nratio", "Prior's\nshare",
+            "Predictor", "Step", "Difference\n(points)", "Odds\nratio", "Overlap\nwith prior",
             numbers_from=2,
         )  # fmt: skip
         for row in rows.to_dict("records"):
@@ -87,7 +87,7 @@ def marginal_effects_print(table: pd.DataFrame, prob: float) -> Group:
                 f"({signed_points(row['lower'])} to {signed_points(row['upper'])})",
                 f"{row['odds_ratio']:.2f}\n"
                 f"({row['odds_ratio_lower']:.2f}{DASH}{row['odds_ratio_upper']:.2f})",
-                percent(row["prior_share"]),
+                percent(row["prior_overlap"]),
             )
         mark = " †" if rows["extrapolated"].any() else ""
         parts += [Text(f"{population_words(str(population))}{mark}", style="bold"), printed]
@@ -95,8 +95,8 @@ def marginal_effects_print(table: pd.DataFrame, prob: float) -> Group:
         parts.append(Text("† extrapolated to 24 h and 50 % improvement from other outcomes."))
     parts.append(
         Text(
-            "Associations, not causes. Prior's share: posterior over prior variance; 100 % is a "
-            "difference that the evidence says nothing about."
+            "Associations, not causes. Overlap with prior: 100 % is a difference where the prior "
+            "has it; none where no trial and no published effect tells of the predictor."
         )
     )
     return Group(*parts)

@@ -294,9 +294,9 @@ def _parameters(posterior: Posterior, prob: float) -> dict[str, Any]:
     narrowest = frame.loc[frame["share"].idxmin()]
     widest = int((frame["share"] > _INNER).sum())
     alt = (
-        f"Prior and posterior intervals of {len(frame)} parameters. Of {widest} the posterior "
-        f"keeps more than half of the prior's variance; the data said most about "
-        f"{narrowest['parameter']}, which keeps {100 * narrowest['share']:.0f} %."
+        f"Prior and posterior intervals of {len(frame)} parameters. Of {widest} the two "
+        f"overlap by more than half; the data said most about {narrowest['parameter']}, where they "
+        f"overlap by {100 * narrowest['share']:.0f} %."
     )
     table = parameter_table(posterior, frame, prob)
     figure = parameter_figure(frame, prob)

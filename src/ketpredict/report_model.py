@@ -15,9 +15,9 @@ from ketpredict.panels import BLUE, QUIET, legend, line, panels, room_for_labels
 from ketpredict.parts import part_words
 from ketpredict.posterior import Posterior
 from ketpredict.prior_families import Prior
+from ketpredict.prior_overlap import density_overlap
 from ketpredict.report_tables import Table, interval, number, table_of
 from ketpredict.spec import ModelSpec, load_spec
-from ketpredict.summary import variance_ratio
 from ketpredict.wording import percent, plain_words
 
 SHIPPED = {"probit": "published", "logit": "odds_ratios"}
@@ -144,7 +144,7 @@ def parameter_frame(posterior: Posterior, prob: float) -> pd.DataFrame:
     -------
     DataFrame
         ``parameter`` (in words), ``prior_mean``, ``prior_sd``, ``prior_lower``, ``prior_upper``,
-        ``mean``, ``sd``, ``lower``, ``upper``, ``share`` (posterior over prior variance), and of
+        ``mean``, ``sd``, ``lower``, ``upper``, ``share`` (overlap with the prior), and of
         chains ``rhat`` and ``ess`` (the smaller of bulk and tail). What does not vary is left out.
     """
     tails = [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0]
@@ -157,7 +157,7 @@ def parameter_frame(posterior: Posterior, prob: float) -> pd.DataFrame:
         flat = after.reshape(*after.shape[:2], -1)
         prior = before.reshape(-1, flat.shape[-1])
         statistics = chain_statistics(flat, _TAILS)
-        shares = variance_ratio(flat.reshape(-1, flat.shape[-1]), prior)
+        shares = density_overlap(flat.reshape(-1, flat.shape[-1]), prior)
         for k, label in enumerate(_elements(posterior, name, after.shape[2:])):
             if not prior[:, k].std() > 0:
                 continue
@@ -201,7 +201,7 @@ def parameter_table(posterior: Posterior, frame: pd.DataFrame, prob: float) -> T
         (f"Prior {content}", lambda row: interval(row["prior_lower"], row["prior_upper"])),
         ("Posterior mean", lambda row: number(row["mean"])),
         (f"Posterior {content}", lambda row: interval(row["lower"], row["upper"])),
-        ("Prior's share", lambda row: percent(row["share"])),
+        ("Overlap with prior", lambda row: percent(row["share"])),
     ]
     if chains:
         columns += [
@@ -213,8 +213,8 @@ def parameter_table(posterior: Posterior, frame: pd.DataFrame, prob: float) -> T
         "parameters",
         "Prior and posterior of the common parameters, latent scale",
         columns,
-        "Prior's share: posterior over prior variance. Near 100 % the data said nothing of the "
-        "parameter; above 100 % they made it less certain, which heavy-tailed priors allow. "
+        "Overlap with prior: how much of the two densities lies in the same place. Near 100 % the "
+        "posterior is the prior: the data said nothing of the parameter, or agree with it. "
         "Improvement SD is in percentage points. Effective draws: the smaller of bulk and tail, "
         "of the draws that the file keeps.",
     )

@@ -49,7 +49,7 @@ def probability_table(frame: pd.DataFrame, prob: float) -> Table:
             ),
             ("Trials", lambda row: f"{row['trials']}"),
             ("People", lambda row: f"{row['patients'] + row['patients_in_arms']}"),
-            ("Prior's share", lambda row: percent(row["prior_share"])),
+            ("Overlap with prior", lambda row: percent(row["prior_overlap"])),
             ("†", lambda row: row["reason"] or DASH),
         ),
         "An average patient, nothing known but population and arm, in a new blinded trial. "
@@ -145,13 +145,12 @@ def slope_words_table(frame: pd.DataFrame, prob: float) -> Table:
             ("Probability above zero", lambda row: percent(row["positive"])),
             ("Trials that report it", lambda row: f"{row['trials'] or 'none'}"),
             ("Published effects", lambda row: f"{row['effects'] or 'none'}"),
-            ("Prior's share", lambda row: percent(row["prior_share"])),
+            ("Overlap with prior", lambda row: percent(row["prior_overlap"])),
         ),
         "Latent scale: a patient's own deviation has SD 1 (probit) or 1.81 (logit); near one half "
-        "a slope of 0.25 (probit) is about 10 percentage points. Prior's share: near 100 % the "
-        "data said nothing; above, they made the slope less certain than the prior had it, as an "
-        "effect far from zero does with a heavy-tailed prior. Associations, not what changing the "
-        "predictor would do.",
+        "a slope of 0.25 (probit) is about 10 percentage points. Overlap with "
+        "prior: near 100 % the posterior is the prior; none where neither a trial nor a published "
+        "effect tells of it. Associations, not what changing the predictor would do.",
     )
 
 
@@ -199,7 +198,7 @@ def average_effect_table(frame: pd.DataFrame, prob: float) -> Table:
         ("Marginal odds ratio", lambda row: number(row["odds_ratio"])),
         ("Its interval", lambda row: interval(row["odds_ratio_lower"], row["odds_ratio_upper"])),
         ("Outcomes that tell it", lambda row: f"{row['outcomes']}"),
-        ("Prior's share", lambda row: percent(row["prior_share"])),
+        ("Overlap with prior", lambda row: percent(row["prior_overlap"])),
     ]
     if logit:
         columns[8:8] = [

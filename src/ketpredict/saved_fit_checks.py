@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ketpredict.field_of_fit import study_term_labels
 from ketpredict.parts import single_level, slope_parts
 from ketpredict.saved_fit_facts import METADATA, WHOLE_FACTS
 from ketpredict.saved_fit_numbers import Arrays, number_problems
@@ -84,9 +85,11 @@ def metadata_problems(metadata: Any) -> list[str]:
 def spec_problems(spec: ModelSpec, metadata: Mapping[str, Any]) -> list[str]:
     """Return where the specification of a file contradicts its labels; empty if nowhere."""
     coords = metadata["coords"]
+    # Files written before a fit's labels followed its field have those of ketamine in any field.
+    as_before = coords.get("study_term") == list(STUDY_TERMS)
     expected: dict[str, Iterable[Any]] = {
         "knot": spec.horizons.knots,
-        "study_term": STUDY_TERMS,
+        "study_term": STUDY_TERMS if as_before else study_term_labels(coords["arm"]),
         "curve": CURVES,
         "slope_part": slope_parts(spec, metadata["facts"].get("left_out", {})),
     }

@@ -18,6 +18,7 @@ from ketpredict.extrapolation import extrapolation_notes, settings_beyond
 from ketpredict.field_of_fit import is_of_ketamine
 from ketpredict.posterior import Posterior
 from ketpredict.predict import mean_probability, predictions, response_draws
+from ketpredict.prior_overlap import density_overlap
 from ketpredict.rows import Rows, encode_rows
 from ketpredict.spec import FULL_THRESHOLD
 from ketpredict.stored_design import design_of
@@ -90,7 +91,7 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         ``course`` (whether a repeated course), ``control`` (whether the arm is one); the columns
         of :func:`prediction_table`;
         ``trials``, ``patients`` (given one by one), ``patients_in_arms`` and ``reported`` (the
-        outcomes, in words) of this arm in this population, at whatever time; ``prior_share``;
+        outcomes, in words) of this arm in this population, at whatever time; ``prior_overlap``;
         ``extrapolated`` and ``reason``.
     """
     labels = _labels(posterior)
@@ -106,7 +107,9 @@ def population_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
     pairs = zip(table["population"], table["arm"], strict=True)
     basis = [_rests_on(labels, population, arm) for population, arm in pairs]
     table = pd.concat([table, pd.DataFrame(basis)], axis=1)
-    table["prior_share"] = probability_prior_share(posterior, rows)
+    # Where nobody reports, what moves the probability is what others say: no measure of data.
+    overlap = probability_prior_overlap(posterior, rows)
+    table["prior_overlap"] = np.where(table["trials"] > 0, overlap, np.nan)
     return table
 
 
@@ -132,13 +135,17 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
         ``predictor``, ``label``, ``step`` (what the slope is for: one reference SD, or presence),
         ``slope`` (posterior mean), ``sd``, ``lower``, ``upper``, ``positive`` (posterior
         probability that the slope is above zero), ``trials`` (how many report the predictor),
-        ``effects`` (how many published statistics about it enter) and ``prior_share``. A slope of
+        ``effects`` (how many published statistics about it enter) and ``prior_overlap``. A slope of
         0.25 moves a probability of 50 % to 60 %.
     """
     draws = posterior.parameters["slope"]
     tail = (1.0 - prob) / 2.0
     lower, upper = np.quantile(draws, [tail, 1.0 - tail], axis=0)
     ranges = posterior.facts["ranges"]
+    told = [
+        ranges[p.name]["trials"] > 0 or effects_behind(posterior, p.name) > 0
+        for p in posterior.predictors
+    ]
     return pd.DataFrame(
         {
             "predictor": [predictor.name for predictor in posterior.predictors],
@@ -151,7 +158,7 @@ def slope_table(posterior: Posterior, prob: float = 0.9) -> pd.DataFrame:
             "positive": (draws > 0).mean(axis=0),
             "trials": [int(ranges[p.name]["trials"]) for p in posterior.predictors],
             "effects": [effects_behind(posterior, p.name) for p in posterior.predictors],
-            "prior_share": prior_share(posterior, "slope"),
+            "prior_overlap": np.where(told, prior_overlap(posterior, "slope"), np.nan),
         }
     )
 
@@ -172,8 +179,8 @@ def outcomes_in_words(rows: pd.DataFrame) -> str:
     return "; ".join(f"{outcome}: {', '.join(hours)}" for outcome, hours in words.items())
 
 
-def prior_share(posterior: Posterior, name: str) -> np.ndarray:
-    """Return posterior variance over prior variance of a parameter, element by element.
+def prior_overlap(posterior: Posterior, name: str) -> np.ndarray:
+    """Return the overlap of posterior and prior of a parameter, element by element.
 
     Parameters
     ----------
@@ -185,17 +192,17 @@ def prior_share(posterior: Posterior, name: str) -> np.ndarray:
     ndarray of the parameter's own shape
         NaN where the prior does not vary.
     """
-    return variance_ratio(posterior.parameters[name], prior_of(posterior).parameters[name])
+    return density_overlap(posterior.parameters[name], prior_of(posterior).parameters[name])
 
 
-def probability_prior_share(posterior: Posterior, rows: Rows) -> np.ndarray:
-    """Return posterior variance over prior variance of each row's average probability.
+def probability_prior_overlap(posterior: Posterior, rows: Rows) -> np.ndarray:
+    """Return the overlap of posterior and prior of each row's average probability.
 
     Returns
     -------
     ndarray of shape (row,)
     """
-    return variance_ratio(
+    return density_overlap(
         response_draws(posterior, rows), response_draws(prior_of(posterior), rows)
     )
 
@@ -204,12 +211,6 @@ def prior_of(posterior: Posterior) -> Posterior:
     """Return the fit with the draws of its prior in the place of its posterior draws."""
     groups = {**posterior.groups, "posterior": posterior.groups["prior"]}
     return dataclasses.replace(posterior, groups=groups)
-
-
-def variance_ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return the variance over draws of one quantity over that of another; NaN where that is 0."""
-    prior = np.asarray(before.var(axis=0))
-    return np.divide(after.var(axis=0), prior, out=np.full(prior.shape, np.nan), where=prior > 0)
 
 
 def effects_behind(posterior: Posterior, predictor: str) -> int:

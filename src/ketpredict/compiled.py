@@ -2,33 +2,43 @@
 
 The only file that knows nutpie's internals. nutpie runs a model through two C functions, the log
 density with its gradient and the expansion of a draw; it has no public door for them, so that its
-version is pinned and ``tests/test_compiled.py`` holds this file to it.
+versions are tested one by one (:mod:`ketpredict.tested_versions`); another may fail, which
+:class:`~ketpredict.errors.CompiledRoadError` says.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from nutpie import _lib
-from nutpie.sample import CompiledModel
 from scipy.special import ndtri
 
-from ketpredict.compilation import compile_missing
 from ketpredict.design import Design
+from ketpredict.errors import KetpredictError
 from ketpredict.expansion import expand
-from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
 from ketpredict.layout import Layout, lay_out
 from ketpredict.marginal import between_trial_sd
 from ketpredict.parameter_dims import parameter_dims
-from ketpredict.pieces import addresses, compiled
 from ketpredict.sampling import sample_with_nutpie
 from ketpredict.stopping import check_stop
+from ketpredict.tested_versions import cannot_be_used
+
+try:
+    from nutpie import _lib
+    from nutpie.sample import CompiledModel
+
+    from ketpredict.compilation import compile_missing
+    from ketpredict.kernel_numbers import PIECE_ADDRESS, PIECES
+    from ketpredict.pieces import addresses, compiled
+except (ImportError, AttributeError, TypeError) as _error:
+    raise cannot_be_used(_error) from _error
 
 _POINT, _PLACE = "point", "place"
 _POINTER = ctypes.POINTER(ctypes.c_double)
@@ -120,18 +130,30 @@ def compile_design(design: Design) -> CompiledDensity:
 
     Raises
     ------
-    AttributeError, TypeError
-        nutpie's internals are not those that this file was written for.
+    CompiledRoadError
+        nutpie or numba is not one that this file was written for.
     """
     layout = lay_out(design)
-    compile_missing([*layout.pieces, "whole_density", "copy_draw"])
+    start = _centre(design, layout)
     memory = np.concatenate([[len(layout.numbers) + 1.0], layout.numbers])
     place = 1 + int(layout.numbers[2 * PIECE_ADDRESS])
-    memory[place : place + len(PIECES)] = addresses(layout.pieces)
-    start = _centre(design, layout)
-    model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
-    model._make_model(None)  # a trial: a stranger's nutpie must fail here, not in the middle
+    with _strangers():
+        compile_missing([*layout.pieces, "whole_density", "copy_draw"])
+        memory[place : place + len(PIECES)] = addresses(layout.pieces)
+        model = _Model(dims={_POINT: (_PLACE,)}, layout=layout, start=start, memory=memory)
+        model._make_model(None)  # a trial: a stranger's nutpie must fail here, not in the middle
     return CompiledDensity(design, model)
+
+
+@contextlib.contextmanager
+def _strangers() -> Iterator[None]:
+    """Take what compilers raise for a sign that they are not those that are tested."""
+    try:
+        yield
+    except (KetpredictError, MemoryError):
+        raise
+    except Exception as error:  # typing, lowering, linking: there is no end of kinds
+        raise cannot_be_used(error) from error
 
 
 def draw_compiled(
@@ -152,19 +174,31 @@ def draw_compiled(
     DataTree
         Groups ``posterior``, with the variables and dimensions of the graph's posterior but for
         the standard normals behind its effects, and ``sample_stats``.
+
+    Raises
+    ------
+    CompiledRoadError
+        nutpie takes or returns something else than this file was written for.
     """
-    tree = sample_with_nutpie(
-        density.model,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        seed=seed,
-        target_accept=target_accept,
-        progress_bar=progressbar,
-    )
-    points = tree["posterior"][_POINT].to_numpy()
-    return posterior_tree(density, points, tree["sample_stats"].to_dataset())
+    try:
+        tree = sample_with_nutpie(
+            density.model,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            seed=seed,
+            target_accept=target_accept,
+            progress_bar=progressbar,
+        )
+    except (AttributeError, TypeError) as error:  # other kinds are of the sampling itself
+        raise cannot_be_used(error) from error
+    with _strangers():
+        points = tree["posterior"][_POINT].to_numpy()
+        if points.ndim != 3 or points.shape[-1] != density.model.n_dim:
+            raise TypeError(f"draws of shape {points.shape} for {density.model.n_dim} dimensions")
+        statistics = tree["sample_stats"].to_dataset()
+    return posterior_tree(density, points, statistics)
 
 
 def posterior_tree(

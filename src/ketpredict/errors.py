@@ -78,6 +78,10 @@ class ConvergenceError(KetpredictError):
         self.problems = tuple(problems)
 
 
+class CompiledRoadError(KetpredictError):
+    """nutpie or numba is not one that the compiled likelihood was written for."""
+
+
 class KetpredictWarning(UserWarning):
     """Base class of the package's warnings, whose messages are one line each."""
 

@@ -7,7 +7,7 @@ import importlib.metadata
 import numbers
 import platform
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ketpredict.diagnostics import (
     report_convergence,
 )
 from ketpredict.effect_density import effect_log_likelihood
-from ketpredict.errors import KetpredictError, KetpredictWarning
+from ketpredict.errors import CompiledRoadError, KetpredictError, KetpredictWarning
 from ketpredict.evidence import Evidence, select_horizons
 from ketpredict.graph import build
 from ketpredict.parameter_dims import coordinates, parameter_dims
@@ -43,9 +43,6 @@ from ketpredict.untold import draw_untold
 from ketpredict.workers import bounded_cores, check_seed, thread_pool
 
 _PACKAGES = ("ketpredict", "pymc", "nutpie", "arviz", "numpy")
-TESTED = {"nutpie": "0.16.11", "numba": "0.68.0"}
-"""Versions whose internals the compiled road was written for; pinned in ``pyproject.toml``."""
-_COMPILERS = tuple(TESTED)
 _PRIOR_DRAWS = 4000
 _MAY_BE_NAN = ("rhat", "ess_bulk", "ess_tail", "bfmi", "pareto_k", "effective_draws")
 _COMPILED_NUTS = ("nuts", "nutpie")
@@ -219,17 +216,16 @@ def _sampled(design: Design, settings: SamplerSettings) -> xr.DataTree:
         if not approximate:
             del options["inference"]
             return draw_compiled(density, **options)
-    except (ImportError, AttributeError, TypeError, NotImplementedError) as error:
-        unusable = f"{_versions(_COMPILERS)} ({type(error).__name__}: {error})"
+    except CompiledRoadError as error:
         if approximate:
             raise KetpredictError(
-                f"inference='{settings.inference}' needs the compiled likelihood, which cannot be "
-                f"used with {unusable}; use inference='nuts', or install {_versions(TESTED)}."
+                f"inference='{settings.inference}' needs the compiled likelihood. {error} Install "
+                "these, or use inference='nuts'."
             ) from error
         warnings.warn(
-            f"The compiled likelihood cannot be used with {unusable}; the PyMC graph is sampled "
-            "instead, which takes up to a minute longer to compile. It was tested with "
-            f"{_versions(TESTED)}: install these to be as fast.",
+            f"{error} The PyMC graph is sampled instead: the answer is as good, but it takes up to "
+            "a minute longer to compile, and several times as long to sample. Install the tested "
+            "ones to be as fast.",
             KetpredictWarning,
             stacklevel=5,
         )
@@ -238,18 +234,6 @@ def _sampled(design: Design, settings: SamplerSettings) -> xr.DataTree:
 
     taken = ("inference", "draws", "chains", "cores", "seed")
     return draw_approximately(density, **{name: options[name] for name in taken})
-
-
-def _versions(packages: Iterable[str] | Mapping[str, str]) -> str:
-    """Return packages with their versions in words: those given, else those installed."""
-    given = packages if isinstance(packages, Mapping) else {}
-    found = []
-    for name in packages:
-        try:
-            found.append(f"{name} {given.get(name) or importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            found.append(f"no {name}")
-    return " and ".join(found)
 
 
 def _collect(

@@ -11,6 +11,7 @@ import xarray as xr
 from ketpredict.diagnostics import APPROXIMATIONS
 from ketpredict.errors import KetpredictError
 from ketpredict.stopping import check_stop
+from ketpredict.tested_versions import found_words, tested_words
 
 NUTS_SAMPLERS = ("nutpie", "pymc", "numpyro", "blackjax")
 _NUTPIE = ("nuts", "nutpie")
@@ -84,9 +85,15 @@ def draw(
 def _draw_with_nutpie(
     model: pm.Model, settings: dict[str, Any], target_accept: float, seed: int, progressbar: bool
 ) -> xr.DataTree:
-    import nutpie
+    try:
+        import nutpie
 
-    compiled = nutpie.compile_pymc_model(model, var_names=parameter_names(model))
+        compiled = nutpie.compile_pymc_model(model, var_names=parameter_names(model))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise KetpredictError(
+            f"The PyMC graph cannot be compiled with {found_words()} ({type(error).__name__}: "
+            f"{error}). Install {tested_words()}, or use inference='pymc', which takes longer."
+        ) from error
     # More chains at once than cores only makes each of them slower.
     tree = sample_with_nutpie(
         compiled,

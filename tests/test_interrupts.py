@@ -28,6 +28,7 @@ from ketpredict.stopping import Stop, Stopped, check_stop
 from ketpredict.workers import bounded_cores, thread_pool, usable_cores, work_off
 from tiny_fit import handmade_posterior
 
+pytestmark = pytest.mark.any_draws
 PATIENCE = 120.0
 """Seconds to wait for a sign of a process on a machine that does much else."""
 DRIVER = """
@@ -47,6 +48,7 @@ def shown(*arguments, **options):
 setattr(place, name, shown)
 sys.argv = ["ketpredict", *words]
 from ketpredict.__main__ import main
+
 main()
 """
 

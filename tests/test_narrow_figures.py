@@ -39,7 +39,8 @@ def needed_figure():
 def forest_figure():
     rows = {"population": ["bipolar_depression"] * 2 + ["ocd"] * 2,
             "outcome": "end of a repeated course, 288 h, improved by 50 % or more",
-            "arm": ["ketamine", "saline"] * 2, "probability": [0.5, 0.2] * 2,
+            "arm": ["ketamine", "saline"] * 2, "control": [False, True] * 2,
+            "probability": [0.5, 0.2] * 2,
             "trial_lower": 0.1, "trial_upper": 0.9, "average_lower": 0.15, "average_upper": 0.6,
             "extrapolated": False, "trials": 3, "patients": 5, "patients_in_arms": 40,
             "prior_overlap": 0.1}  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 
 import arviz_plots as azp
 import arviz_stats as azs
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -50,6 +51,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::ketpredict.errors.ExtrapolationWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left():
+    """Close what ArviZ opens with pyplot, which another test finds empty."""
+    yield
+    plt.close("all")
+
+
 EXACT = {"abs": 1e-12, "rel": 0}
 OTHER_FIELD = re.compile(r"ketamine|depress|antidepress|midazolam|saline|placebo|MADRS", re.I)
 OF_THE_PACKAGE = re.compile(r"KetamineResponseClassifier")

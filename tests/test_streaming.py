@@ -152,9 +152,10 @@ def test_extrapolations_are_announced_once(posterior, patients, tmp_path):
     source, target = tmp_path / "patients.parquet", tmp_path / "out.parquet"
     patients["bmi"] = 45.0
     patients.drop(columns="visit").to_parquet(source)
-    with pytest.warns(kp.ExtrapolationWarning, match=f"^{COUNT} of {COUNT} rows are") as caught:
+    with pytest.warns(kp.ExtrapolationWarning, match="^Rows are extrapolations: bmi") as caught:
         done = predict_file(posterior, source, target, rows_at_once=5)
     assert len(caught) == 1
+    assert caught[0].message.n_concerned == caught[0].message.n_rows == COUNT
     assert done.n_extrapolated == COUNT
 
 

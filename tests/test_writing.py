@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
@@ -78,8 +79,8 @@ WRITERS = {
 
 
 def with_data(posterior):
-    posterior.groups["constant_data"].setdefault("people_value", np.zeros((1, 2)))
-    return posterior
+    held = {**posterior.groups["constant_data"], "people_value": np.zeros((1, 2))}
+    return dataclasses.replace(posterior, groups={**posterior.groups, "constant_data": held})
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -51,12 +51,14 @@ def source(tmp_path_factory):
 @contextlib.contextmanager
 def little_room():
     """Let no file grow beyond a few bytes: the system refuses, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, kept = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # else what is first imported here is left cut off on the disk
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = kept
 
 
 def picture():

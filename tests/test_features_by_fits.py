@@ -480,12 +480,24 @@ PAGES = (
 )  # fmt: skip
 """Kinds whose page of the report is made: the dearest answer, and the others show nothing else."""
 TOO_DEAR |= {(name, "report") for name in KINDS if name not in PAGES}
+EACH_TIME = ("published", "other field", "no predictors", "one arm class")
+DEAR = {
+    asked for asked in QUESTIONS if asked.startswith(("report", "validate", "check", "pictures"))
+}
+"""Questions of seconds: of these kinds each time, of the others with ``-m slow``."""
+
+
+def marks_of(place, name, asked):
+    """Return the marks of a cell: fits are shared in one process for each half of the kinds."""
+    marks = [pytest.mark.xdist_group(f"features by fits {place % 2}")]
+    return marks + [pytest.mark.slow] * (asked in DEAR and name not in EACH_TIME)
+
+
 CELLS = [
     pytest.param(
         name,
         asked,
-        # Fits are shared by the questions to them, in one process for each half of the kinds.
-        marks=pytest.mark.xdist_group(f"features by fits {place % 2}"),
+        marks=marks_of(place, name, asked),
         id=f"{name}: {asked}".replace(" ", "_"),
     )
     for place, name in enumerate(KINDS)
